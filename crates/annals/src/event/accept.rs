@@ -1,0 +1,272 @@
+//! The way in for events that someone else wrote as JSON.
+//!
+//! What comes in is read field by field, so that every fault is named at once,
+//! and becomes an [`Event`] that is encoded anew: the bytes that are stored are
+//! ours, a function of the input alone, so that sending an event again gives the
+//! same bytes.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::codec::EventFault;
+use super::{
+    Actor, Context, Entity, Event, EventId, Object, Outcome, Producer, Text, Timestamp, json,
+};
+
+/// An accepted event, and whether sending it again is recognised.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// The event, with its id.
+    pub event: Event,
+    /// Whether the sender named the event, so that sending it twice stores it
+    /// once: by a UUIDv7, or by another id from which the id is derived.
+    pub idempotent: bool,
+}
+
+/// Reads one event that a producer wrote as a JSON object.
+///
+/// An absent `occurred_at` is the id's time, or now. An id that is not a UUIDv7
+/// of that time becomes `source_id`, and the id is derived from it.
+///
+/// # Errors
+/// Names every field that is missing, unknown, of the wrong type, too long or
+/// not allowed.
+pub fn accept(text: &str) -> Result<Accepted, EventFault> {
+    let mut compact = String::with_capacity(text.len().min(super::MAX_EVENT_BYTES));
+    json::compact(text, &mut compact).map_err(|fault| EventFault::single(fault.path, fault.what))?;
+    let object = Object::from_checked(compact)
+        .map_err(|fault| EventFault::single(fault.path, fault.what))?;
+    let mut read = Reader { faults: Vec::new() };
+    let accepted = read.event(&object);
+    EventFault::from_list(read.faults)?;
+    // The encoder's own checks (lengths, reserved names) belong to the answer.
+    accepted.event.encode()?;
+    Ok(accepted)
+}
+
+struct Reader {
+    faults: Vec<(String, String)>,
+}
+
+impl Reader {
+    fn fault(&mut self, field: &str, what: impl Into<String>) {
+        self.faults.push((field.to_owned(), what.into()));
+    }
+
+    fn event(&mut self, object: &Object) -> Accepted {
+        let mut event = Event::new("", Entity::of_type(""));
+        let mut id: Option<Text> = None;
+        let mut occurred_at = None;
+        let mut outcome: Option<Text> = None;
+        let (mut action_given, mut entity_given) = (false, false);
+        for (name, raw) in object.fields() {
+            if raw.get() == "null" && !matches!(&*name, "action" | "entity") {
+                continue;
+            }
+            match &*name {
+                "id" => id = self.typed("id", raw, "text"),
+                "occurred_at" => {
+                    let text: Option<Text> = self.typed("occurred_at", raw, "an RFC 3339 time");
+                    occurred_at = text.and_then(|text| self.parsed("occurred_at", &text));
+                }
+                "action" => {
+                    action_given = true;
+                    event.action = self.typed("action", raw, "text").unwrap_or_default();
+                }
+                "outcome" => outcome = self.typed("outcome", raw, "text"),
+                "entity" => {
+                    entity_given = true;
+                    event.entity = self.entity(raw);
+                }
+                "actor" => event.actor = self.actor("actor", raw),
+                "tenant" => event.tenant = self.typed("tenant", raw, "text"),
+                "subject" => event.subject = self.typed("subject", raw, "text"),
+                "context" => event.context = self.context(raw),
+                "old_values" => event.old_values = self.object("old_values", raw),
+                "new_values" => event.new_values = self.object("new_values", raw),
+                "reason" => event.reason = self.typed("reason", raw, "text"),
+                "tags" => event.tags = self.typed("tags", raw, "an array of texts").unwrap_or_default(),
+                "metadata" => event.metadata = self.object("metadata", raw),
+                "producer" => event.producer = self.producer(raw),
+                "source" => event.source = self.typed("source", raw, "text"),
+                "source_id" => event.source_id = self.typed("source_id", raw, "text"),
+                "version" => {
+                    if self.typed::<u32>("version", raw, "1") != Some(super::EVENT_VERSION) {
+                        self.fault("version", format!("expected 1, found {}", raw.get()));
+                    }
+                }
+                other => self.fault(other, "unknown field; put your own data under metadata"),
+            }
+        }
+        if !action_given {
+            self.fault("action", "missing");
+        }
+        if !entity_given {
+            self.fault("entity", "missing");
+        }
+        if let Some(outcome) = outcome {
+            event.outcome = self.parsed::<Outcome>("outcome", &outcome).unwrap_or_default();
+        }
+        let idempotent = self.identify(&mut event, id, occurred_at);
+        Accepted { event, idempotent }
+    }
+
+    /// Settles id, time and source id; answers whether the sender named the event.
+    fn identify(&mut self, event: &mut Event, id: Option<Text>, time: Option<Timestamp>) -> bool {
+        let v7 = id.as_deref().and_then(|id| id.parse::<EventId>().ok());
+        let own_time = v7.and_then(|id| Timestamp::from_micros(id.millis().saturating_mul(1000)));
+        if let (Some(v7), Some(own_time)) = (v7, own_time)
+            && time.is_none_or(|time| time.as_millis() == own_time.as_millis())
+        {
+            event.id = v7;
+            event.occurred_at = time.unwrap_or(own_time);
+            return true;
+        }
+        match (&id, &event.source_id) {
+            (Some(id), Some(source_id)) if id != source_id => {
+                self.fault(
+                    "id",
+                    "is not a UUIDv7 of occurred_at, so it would become source_id, \
+                     but another source_id is given; send one of the two",
+                );
+            }
+            (Some(id), None) => event.source_id = Some(id.clone()),
+            _ => {}
+        }
+        let Some(source_id) = &event.source_id else {
+            if let Some(time) = time {
+                event.occurred_at = time;
+                event.id = EventId::at(time);
+            }
+            return false;
+        };
+        let Some(time) = time else {
+            let what = "missing; the id of an event without a UUIDv7 is derived from it";
+            self.fault("occurred_at", what);
+            return false;
+        };
+        let tenant = event.tenant.as_deref().unwrap_or_default();
+        let source = event.source.as_deref().unwrap_or_default();
+        event.id = EventId::derived(time, tenant, source, source_id);
+        event.occurred_at = time;
+        true
+    }
+
+    fn typed<T: for<'de> Deserialize<'de>>(
+        &mut self,
+        field: &str,
+        raw: &RawValue,
+        expected: &str,
+    ) -> Option<T> {
+        serde_json::from_str(raw.get())
+            .inspect_err(|_| {
+                let found = json::abbreviate(raw.get());
+                self.fault(field, format!("expected {expected}, found {found}"));
+            })
+            .ok()
+    }
+
+    fn parsed<T: std::str::FromStr<Err = String>>(&mut self, field: &str, text: &str) -> Option<T> {
+        text.parse().inspect_err(|what: &String| self.fault(field, what)).ok()
+    }
+
+    fn object(&mut self, field: &str, raw: &RawValue) -> Option<Object> {
+        Object::from_checked(raw.get().to_owned())
+            .inspect_err(|fault| self.fault(field, &fault.what))
+            .ok()
+    }
+
+    fn unknown(&mut self, field: &str, name: &str) {
+        self.fault(&format!("{field}.{name}"), "unknown field; put your own data under metadata");
+    }
+
+    /// An id: text, or a number taken as its digits.
+    fn id(&mut self, field: &str, raw: &RawValue) -> Option<Text> {
+        let digits = raw.get();
+        if digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+            return Some(Cow::Owned(digits.to_owned()));
+        }
+        self.typed(field, raw, "text or a whole number")
+    }
+
+    fn entity(&mut self, raw: &RawValue) -> Entity {
+        let mut entity = Entity::of_type("");
+        let Some(object) = self.object("entity", raw) else { return entity };
+        let mut kind = None;
+        for (name, raw) in present(&object) {
+            match &*name {
+                "type" => kind = Some(self.typed("entity.type", raw, "text").unwrap_or_default()),
+                "id" => entity.id = self.id("entity.id", raw),
+                other => self.unknown("entity", other),
+            }
+        }
+        match kind {
+            Some(kind) => entity.kind = kind,
+            None => self.fault("entity.type", "missing"),
+        }
+        entity
+    }
+
+    fn actor(&mut self, field: &str, raw: &RawValue) -> Option<Actor> {
+        let object = self.object(field, raw)?;
+        let mut actor = Actor::default();
+        for (name, raw) in present(&object) {
+            let path = format!("{field}.{name}");
+            match &*name {
+                "type" => actor.kind = self.typed(&path, raw, "text"),
+                "id" => actor.id = self.id(&path, raw),
+                "name" => actor.name = self.typed(&path, raw, "text"),
+                "on_behalf_of" => actor.on_behalf_of = self.actor(&path, raw).map(Box::new),
+                other => self.unknown(field, other),
+            }
+        }
+        Some(actor)
+    }
+
+    fn context(&mut self, raw: &RawValue) -> Context {
+        let mut context = Context::default();
+        let Some(object) = self.object("context", raw) else { return context };
+        for (name, raw) in present(&object) {
+            let slot = match &*name {
+                "ip" => &mut context.ip,
+                "user_agent" => &mut context.user_agent,
+                "url" => &mut context.url,
+                "method" => &mut context.method,
+                "request_id" => &mut context.request_id,
+                "trace_id" => &mut context.trace_id,
+                "transaction_id" => &mut context.transaction_id,
+                "service" => &mut context.service,
+                other => {
+                    self.unknown("context", other);
+                    continue;
+                }
+            };
+            *slot = self.typed(&format!("context.{name}"), raw, "text");
+        }
+        context
+    }
+
+    fn producer(&mut self, raw: &RawValue) -> Option<Producer> {
+        let object = self.object("producer", raw)?;
+        let (mut id, mut seq) = (None, None);
+        for (name, raw) in present(&object) {
+            match &*name {
+                "id" => id = self.typed("producer.id", raw, "text"),
+                "seq" => seq = self.typed("producer.seq", raw, "a whole number from 0"),
+                other => self.unknown("producer", other),
+            }
+        }
+        if id.is_none() {
+            self.fault("producer.id", "missing");
+        }
+        Some(Producer { id: id?, seq })
+    }
+}
+
+/// The fields of a nested object that are not null.
+fn present(object: &Object) -> impl Iterator<Item = (Cow<'_, str>, &RawValue)> {
+    object.fields().into_iter().filter(|(_, raw)| raw.get() != "null")
+}

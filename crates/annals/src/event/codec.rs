@@ -1,0 +1,504 @@
+//! The one encoding of an event, and its reader.
+//!
+//! Fields stand in the order of DESIGN.md's example and absent ones are left
+//! out, so that the same event gives the same bytes. There is no white space,
+//! so an encoded event is one line.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Actor, Context, EVENT_VERSION, Entity, Event, EventId, MAX_EVENT_BYTES, MAX_TEXT_BYTES, Object,
+    Outcome, Producer, RESERVED_ACTIONS, Text, Timestamp,
+};
+
+/// What an event leaves open and its surroundings know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Defaults {
+    /// Who acts.
+    pub actor: Option<Actor>,
+    /// Whose data it is.
+    pub tenant: Option<Text>,
+    /// Why.
+    pub reason: Option<Text>,
+    /// Where from.
+    pub context: Context,
+}
+
+/// Whose name and sequence number an encoded event bears.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stamp<'a> {
+    /// The event's own, if it has any.
+    Keep,
+    /// This producer's.
+    Producer(&'a str, Option<u64>),
+    /// This producer's, and an action that only Annals may write.
+    System(&'a str, Option<u64>),
+}
+
+/// Everything that is wrong with an event, by field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventFault {
+    faults: Vec<(String, String)>,
+}
+
+impl EventFault {
+    pub(super) fn from_list(faults: Vec<(String, String)>) -> Result<(), Self> {
+        if faults.is_empty() { Ok(()) } else { Err(Self { faults }) }
+    }
+
+    pub(crate) fn single(field: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { faults: vec![(field.into(), what.into())] }
+    }
+
+    /// Each field's name and what is wrong with it.
+    #[must_use]
+    pub fn faults(&self) -> &[(String, String)] {
+        &self.faults
+    }
+}
+
+impl fmt::Display for EventFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (field, what)) in self.faults.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            if !field.is_empty() {
+                write!(f, "{field}: ")?;
+            }
+            f.write_str(what)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for EventFault {}
+
+/// Bytes that are not an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodeError(String);
+
+impl DecodeError {
+    pub(crate) fn json(error: serde_json::Error) -> Self {
+        Self(error.to_string())
+    }
+
+    pub(crate) fn field(name: &str, what: impl fmt::Display) -> Self {
+        Self(format!("{name}: {what}"))
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not an event: {}", self.0)
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Appends the encoded event to `out`, and leaves `out` as it was on a fault.
+pub(crate) fn encode(
+    event: &Event,
+    defaults: Option<&Defaults>,
+    stamp: Stamp<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), EventFault> {
+    let start = out.len();
+    let mut write = Writer { out, faults: Vec::new() };
+    write.event(event, defaults, stamp);
+    let mut faults = write.faults;
+    let bytes = out.len() - start;
+    if bytes > MAX_EVENT_BYTES {
+        let what = format!("{bytes} bytes encoded, over the limit of {MAX_EVENT_BYTES}");
+        faults.push(("event".to_owned(), what));
+    }
+    EventFault::from_list(faults).inspect_err(|_| out.truncate(start))
+}
+
+struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    faults: Vec<(String, String)>,
+}
+
+impl Writer<'_> {
+    fn event(&mut self, event: &Event, defaults: Option<&Defaults>, stamp: Stamp<'_>) {
+        self.out.extend_from_slice(b"{\"id\":\"");
+        event.id.write(self.out);
+        self.out.extend_from_slice(b"\",\"occurred_at\":\"");
+        event.occurred_at.write(self.out);
+        self.out.push(b'"');
+        self.action(&event.action, matches!(stamp, Stamp::System(..)));
+        self.raw("outcome", event.outcome.as_str());
+        self.entity(&event.entity);
+        if let Some(actor) = event.actor.as_ref().or(defaults.and_then(|d| d.actor.as_ref())) {
+            self.key("actor");
+            self.actor(actor, 0);
+        }
+        let tenant = event.tenant.as_ref().or(defaults.and_then(|d| d.tenant.as_ref()));
+        self.indexed("tenant", "tenant", tenant);
+        self.indexed("subject", "subject", event.subject.as_ref());
+        self.context(&event.context, defaults.map(|d| &d.context));
+        self.object("old_values", event.old_values.as_ref());
+        self.object("new_values", event.new_values.as_ref());
+        let reason = event.reason.as_ref().or(defaults.and_then(|d| d.reason.as_ref()));
+        if let Some(reason) = reason {
+            self.text("reason", reason);
+        }
+        self.tags(&event.tags);
+        self.object("metadata", event.metadata.as_ref());
+        match stamp {
+            Stamp::Keep => {
+                if let Some(producer) = &event.producer {
+                    self.producer(&producer.id, producer.seq);
+                }
+            }
+            Stamp::Producer(id, seq) | Stamp::System(id, seq) => self.producer(id, seq),
+        }
+        self.indexed("source", "source", event.source.as_ref());
+        self.indexed("source_id", "source_id", event.source_id.as_ref());
+        self.key("version");
+        self.number(u64::from(EVENT_VERSION));
+        self.out.push(b'}');
+    }
+
+    fn fault(&mut self, field: &str, what: impl Into<String>) {
+        self.faults.push((field.to_owned(), what.into()));
+    }
+
+    fn action(&mut self, action: &str, system: bool) {
+        if action.is_empty() {
+            self.fault("action", "must not be empty");
+        }
+        if !system && action.starts_with(RESERVED_ACTIONS) {
+            let what = format!("{action:?} is reserved: only Annals writes actions that begin with {RESERVED_ACTIONS:?}");
+            self.fault("action", what);
+        }
+        self.check("action", action);
+        self.text("action", action);
+    }
+
+    fn entity(&mut self, entity: &Entity) {
+        if entity.kind.is_empty() {
+            self.fault("entity.type", "must not be empty");
+        }
+        if entity.kind.contains(':') {
+            self.fault("entity.type", format!("{:?} holds a ':', which ends a type", entity.kind));
+        }
+        if entity.id.as_deref() == Some("") {
+            self.fault("entity.id", "must not be empty; leave it out if there is none");
+        }
+        self.open("entity");
+        self.check("entity.type", &entity.kind);
+        self.text("type", &entity.kind);
+        self.indexed("id", "entity.id", entity.id.as_ref());
+        self.out.push(b'}');
+    }
+
+    fn actor(&mut self, actor: &Actor, depth: usize) {
+        const DEEPEST: usize = 8;
+        self.out.push(b'{');
+        self.indexed("type", "actor.type", actor.kind.as_ref());
+        self.indexed("id", "actor.id", actor.id.as_ref());
+        self.indexed("name", "actor.name", actor.name.as_ref());
+        if let Some(other) = &actor.on_behalf_of {
+            if depth == DEEPEST {
+                self.fault("actor.on_behalf_of", format!("nested deeper than {DEEPEST} levels"));
+            } else {
+                self.key("on_behalf_of");
+                self.actor(other, depth + 1);
+            }
+        }
+        self.out.push(b'}');
+    }
+
+    fn context(&mut self, own: &Context, around: Option<&Context>) {
+        let start = self.out.len();
+        self.open("context");
+        let empty = self.out.len();
+        for (name, field, get, indexed) in CONTEXT_FIELDS {
+            let Some(text) = get(own).or(around.and_then(get)) else { continue };
+            if indexed {
+                self.check(field, text);
+            }
+            self.text(name, text);
+        }
+        if self.out.len() == empty {
+            self.out.truncate(start);
+        } else {
+            self.out.push(b'}');
+        }
+    }
+
+    fn tags(&mut self, tags: &[Text]) {
+        if tags.is_empty() {
+            return;
+        }
+        self.key("tags");
+        for (index, tag) in tags.iter().enumerate() {
+            self.out.push(if index == 0 { b'[' } else { b',' });
+            self.check("tags", tag);
+            self.quote(tag);
+        }
+        self.out.push(b']');
+    }
+
+    fn producer(&mut self, id: &str, seq: Option<u64>) {
+        self.open("producer");
+        self.check("producer.id", id);
+        self.text("id", id);
+        if let Some(seq) = seq {
+            self.key("seq");
+            self.number(seq);
+        }
+        self.out.push(b'}');
+    }
+
+    fn object(&mut self, name: &'static str, object: Option<&Object>) {
+        if let Some(object) = object {
+            self.key(name);
+            self.out.extend_from_slice(object.as_str().as_bytes());
+        }
+    }
+
+    fn indexed(&mut self, name: &'static str, field: &str, text: Option<&Text>) {
+        if let Some(text) = text {
+            self.check(field, text);
+            self.text(name, text);
+        }
+    }
+
+    /// What every store can index: at most 255 bytes, no NUL.
+    fn check(&mut self, field: &str, text: &str) {
+        if text.len() > MAX_TEXT_BYTES {
+            let what = format!("{} bytes, over the limit of {MAX_TEXT_BYTES}", text.len());
+            self.fault(field, what);
+        }
+        if text.as_bytes().contains(&0) {
+            self.fault(field, "holds a NUL character, which no index can");
+        }
+    }
+
+    /// Writes a key, after a comma unless it is the object's first.
+    fn key(&mut self, name: &'static str) {
+        if self.out.last() != Some(&b'{') {
+            self.out.push(b',');
+        }
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn open(&mut self, name: &'static str) {
+        self.key(name);
+        self.out.push(b'{');
+    }
+
+    /// A text that needs no escaping.
+    fn raw(&mut self, name: &'static str, text: &'static str) {
+        self.key(name);
+        self.out.push(b'"');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'"');
+    }
+
+    fn text(&mut self, name: &'static str, text: &str) {
+        self.key(name);
+        self.quote(text);
+    }
+
+    fn quote(&mut self, text: &str) {
+        self.out.push(b'"');
+        if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+            self.out.extend_from_slice(text.as_bytes());
+        } else {
+            self.escape(text);
+        }
+        self.out.push(b'"');
+    }
+
+    #[cold]
+    fn escape(&mut self, text: &str) {
+        for byte in text.bytes() {
+            match byte {
+                b'"' | b'\\' => self.out.extend_from_slice(&[b'\\', byte]),
+                b'\n' => self.out.extend_from_slice(b"\\n"),
+                b'\r' => self.out.extend_from_slice(b"\\r"),
+                b'\t' => self.out.extend_from_slice(b"\\t"),
+                0..=0x1f => self.out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+                other => self.out.push(other),
+            }
+        }
+    }
+
+    fn number(&mut self, mut value: u64) {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + u8::try_from(value % 10).unwrap_or(0);
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[at..]);
+    }
+}
+
+type ContextField = (&'static str, &'static str, fn(&Context) -> Option<&Text>, bool);
+
+/// The name of each context field, its path in a fault, its value, and whether
+/// stores index it.
+const CONTEXT_FIELDS: [ContextField; 8] = [
+    ("ip", "context.ip", |c| c.ip.as_ref(), true),
+    ("user_agent", "context.user_agent", |c| c.user_agent.as_ref(), false),
+    ("url", "context.url", |c| c.url.as_ref(), false),
+    ("method", "context.method", |c| c.method.as_ref(), true),
+    ("request_id", "context.request_id", |c| c.request_id.as_ref(), true),
+    ("trace_id", "context.trace_id", |c| c.trace_id.as_ref(), true),
+    ("transaction_id", "context.transaction_id", |c| c.transaction_id.as_ref(), true),
+    ("service", "context.service", |c| c.service.as_ref(), true),
+];
+
+/// An encoded event as it stands; what it borrows is the bytes'.
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    occurred_at: Cow<'a, str>,
+    action: String,
+    #[serde(default, borrow)]
+    outcome: Option<Cow<'a, str>>,
+    entity: WireEntity,
+    actor: Option<WireActor>,
+    tenant: Option<String>,
+    subject: Option<String>,
+    #[serde(default)]
+    context: WireContext,
+    #[serde(default, borrow)]
+    old_values: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    new_values: Option<&'a RawValue>,
+    reason: Option<String>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default, borrow)]
+    metadata: Option<&'a RawValue>,
+    producer: Option<WireProducer>,
+    source: Option<String>,
+    source_id: Option<String>,
+    #[serde(default = "first_version")]
+    version: u32,
+}
+
+fn first_version() -> u32 {
+    1
+}
+
+#[derive(Deserialize)]
+struct WireEntity {
+    #[serde(rename = "type")]
+    kind: String,
+    id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireActor {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    id: Option<String>,
+    name: Option<String>,
+    on_behalf_of: Option<Box<WireActor>>,
+}
+
+#[derive(Deserialize, Default)]
+struct WireContext {
+    ip: Option<String>,
+    user_agent: Option<String>,
+    url: Option<String>,
+    method: Option<String>,
+    request_id: Option<String>,
+    trace_id: Option<String>,
+    transaction_id: Option<String>,
+    service: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireProducer {
+    id: String,
+    seq: Option<u64>,
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(DecodeError::json)?;
+    let field = |name: &'static str| move |what: String| DecodeError::field(name, what);
+    Ok(Event {
+        id: wire.id.parse().map_err(field("id"))?,
+        occurred_at: wire.occurred_at.parse::<Timestamp>().map_err(field("occurred_at"))?,
+        action: Cow::Owned(wire.action),
+        outcome: match wire.outcome {
+            Some(outcome) => outcome.parse::<Outcome>().map_err(field("outcome"))?,
+            None => Outcome::Success,
+        },
+        entity: Entity { kind: Cow::Owned(wire.entity.kind), id: wire.entity.id.map(Cow::Owned) },
+        actor: wire.actor.map(Actor::from),
+        tenant: wire.tenant.map(Cow::Owned),
+        subject: wire.subject.map(Cow::Owned),
+        context: Context::from(wire.context),
+        old_values: object(wire.old_values, "old_values")?,
+        new_values: object(wire.new_values, "new_values")?,
+        reason: wire.reason.map(Cow::Owned),
+        tags: wire.tags.into_iter().map(Cow::Owned).collect(),
+        metadata: object(wire.metadata, "metadata")?,
+        producer: wire
+            .producer
+            .map(|producer| Producer { id: Cow::Owned(producer.id), seq: producer.seq }),
+        source: wire.source.map(Cow::Owned),
+        source_id: wire.source_id.map(Cow::Owned),
+        version: wire.version,
+    })
+}
+
+fn object(raw: Option<&RawValue>, field: &str) -> Result<Option<Object>, DecodeError> {
+    raw.filter(|raw| raw.get() != "null")
+        .map(|raw| Object::from_checked(raw.get().to_owned()))
+        .transpose()
+        .map_err(|fault| DecodeError(fault.under(field).to_string()))
+}
+
+impl From<WireActor> for Actor {
+    fn from(wire: WireActor) -> Self {
+        Self {
+            kind: wire.kind.map(Cow::Owned),
+            id: wire.id.map(Cow::Owned),
+            name: wire.name.map(Cow::Owned),
+            on_behalf_of: wire.on_behalf_of.map(|other| Box::new(Self::from(*other))),
+        }
+    }
+}
+
+impl From<WireContext> for Context {
+    fn from(wire: WireContext) -> Self {
+        Self {
+            ip: wire.ip.map(Cow::Owned),
+            user_agent: wire.user_agent.map(Cow::Owned),
+            url: wire.url.map(Cow::Owned),
+            method: wire.method.map(Cow::Owned),
+            request_id: wire.request_id.map(Cow::Owned),
+            trace_id: wire.trace_id.map(Cow::Owned),
+            transaction_id: wire.transaction_id.map(Cow::Owned),
+            service: wire.service.map(Cow::Owned),
+        }
+    }
+}
+
+/// The id that an encoded event bears, read without the rest.
+pub(crate) fn peek_id(bytes: &[u8]) -> Option<EventId> {
+    let text = bytes.strip_prefix(b"{\"id\":\"")?.get(..36)?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}

@@ -1,0 +1,34 @@
+//! Annals: an audit trail for applications.
+//!
+//! ```text
+//! capture -> transport -> worker -> store -> read
+//! ```
+//!
+//! The modules stand in the order of that flow.
+
+#[cfg(feature = "derive")]
+extern crate self as annals;
+
+pub mod capture;
+pub mod change;
+#[cfg(feature = "config")]
+pub mod config;
+pub mod context;
+pub mod error;
+pub mod event;
+pub mod log;
+pub mod query;
+pub mod store;
+pub mod transport;
+pub mod worker;
+
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use capture::{Audit, AuditOptions, CaptureStats, Delivery, Receipt, WhenFull};
+pub use change::Auditable;
+#[cfg(feature = "derive")]
+// pub use annals_derive::Auditable;
+pub use context::{InCurrentScope, Scope};
+pub use error::{Error, ErrorKind, Result};
+pub use event::{Actor, Context, Entity, Event, EventId, Object, Outcome, Timestamp};

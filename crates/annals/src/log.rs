@@ -1,0 +1,1 @@
+//! The Merkle log over a store's events.

@@ -1,0 +1,219 @@
+//! SQLite connections: opened safely, each owned by one thread.
+//!
+//! Shared by the transport and the store. A [`Connection`] runs closures on its
+//! own thread, one after the other, so that no async task ever blocks on a file
+//! and no lock is held across an `.await`. It works under any executor.
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::OpenFlags;
+use tokio::sync::oneshot;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// SQLite 3.7.0 to 3.51.2 can corrupt a WAL database that two connections
+/// checkpoint at once (sqlite.org/wal.html, "the WAL-reset bug").
+const FIRST_SOUND_VERSION: i32 = 3_051_003;
+
+/// How long a statement waits for another process's write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What to open, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    /// The database file.
+    pub(crate) path: PathBuf,
+    /// Whether this is a queue or a store, for messages: "the transport".
+    pub(crate) what: &'static str,
+    /// Whether to create it if it is not there, and its tables.
+    pub(crate) write: bool,
+}
+
+/// A database connection on a thread of its own.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    jobs: mpsc::SyncSender<Job>,
+    url: String,
+}
+
+type Job = Box<dyn FnOnce(&mut rusqlite::Connection) + Send>;
+
+/// Jobs that may wait for the connection; callers beyond that wait themselves.
+const MAX_WAITING_JOBS: usize = 1024;
+
+impl Connection {
+    /// Opens the file and runs `prepare` (which makes or checks the tables) on it.
+    pub(crate) async fn open<P>(open: Open, prepare: P) -> Result<Self>
+    where
+        P: FnOnce(&mut rusqlite::Connection) -> Result<()> + Send + 'static,
+    {
+        let (jobs, waiting) = mpsc::sync_channel::<Job>(MAX_WAITING_JOBS);
+        let (opened, is_open) = oneshot::channel();
+        let url = format!("sqlite:{}", open.path.display());
+        let thread = thread::Builder::new().name(format!("annals-{}", open.what.replace(' ', "-")));
+        let spawned = thread.spawn(move || {
+            match connect(&open).and_then(|mut connection| prepare(&mut connection).map(|()| connection)) {
+                Err(error) => drop(opened.send(Err(error))),
+                Ok(mut connection) => {
+                    if opened.send(Ok(())).is_ok() {
+                        waiting.iter().for_each(|job| job(&mut connection));
+                    }
+                }
+            }
+        });
+        spawned.map_err(|error| {
+            Error::new(ErrorKind::Away, format!("open {url}"), format!("no thread: {error}"))
+        })?;
+        is_open.await.map_err(|_| stopped(&url))??;
+        Ok(Self { jobs, url })
+    }
+
+    /// The database's URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Runs `work` on the connection's thread. An error of SQLite is told as
+    /// having happened while `doing` something.
+    pub(crate) async fn call<T, W>(&self, doing: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut rusqlite::Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            drop(answer.send(work(connection)));
+        });
+        self.jobs.send(job).map_err(|_| stopped(&self.url))?;
+        match answered.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(Failure::Sqlite(error))) => Err(explain(format!("{doing} {}", self.url), error)),
+            Ok(Err(Failure::Other(error))) => Err(error),
+            Err(_) => Err(stopped(&self.url)),
+        }
+    }
+}
+
+/// Why a call on a connection failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// SQLite said so.
+    Sqlite(rusqlite::Error),
+    /// We said so.
+    Other(Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+fn stopped(url: &str) -> Error {
+    Error::new(ErrorKind::Closed, format!("use {url}"), "its thread has stopped")
+}
+
+fn connect(open: &Open) -> Result<rusqlite::Connection> {
+    let doing = || format!("open {} sqlite:{}", open.what, open.path.display());
+    if rusqlite::version_number() < FIRST_SOUND_VERSION {
+        let found = format!("SQLite {} can corrupt its files", rusqlite::version());
+        return Err(Error::new(ErrorKind::Usage, doing(), found)
+            .hint("build with SQLite 3.51.3 or newer; this crate bundles one by default"));
+    }
+    if open.write {
+        create_private(&open.path).map_err(|error| {
+            let hint = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => "make the directory writable for this user",
+                std::io::ErrorKind::ReadOnlyFilesystem => "choose a directory that can be written",
+                std::io::ErrorKind::StorageFull => "free disk space",
+                _ => "check the path",
+            };
+            Error::new(ErrorKind::Away, doing(), &error).hint(hint).caused_by(error)
+        })?;
+    } else if !open.path.exists() {
+        return Err(Error::new(ErrorKind::Away, doing(), "no such file")
+            .hint("nothing has been recorded here yet; `annals up` or `annals work` makes it"));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let connection = rusqlite::Connection::open_with_flags(&open.path, flags)
+        .map_err(|error| explain(doing(), error))?;
+    configure(&connection).map_err(|error| explain(doing(), error))?;
+    Ok(connection)
+}
+
+fn configure(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    // Takes effect in a database without tables only.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // After a checkpoint the log file is cut to this, instead of staying as
+    // large as it ever was.
+    connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "trusted_schema", false)
+}
+
+/// Makes the directory and the file, for their owner alone.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_private_directory(directory)?;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+/// Makes a directory for its owner alone, unless it is there already.
+fn create_private_directory(directory: &Path) -> std::io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+/// Says what an error of SQLite means for who operates it.
+pub(crate) fn explain(doing: impl Into<String>, error: rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode as Code;
+    let (kind, hint) = match error.sqlite_error_code() {
+        Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
+            (ErrorKind::Away, Some("another program holds the database; find it with `fuser`"))
+        }
+        Some(Code::ReadOnly | Code::PermissionDenied) => {
+            (ErrorKind::Away, Some("make the file and its directory writable for this user"))
+        }
+        Some(Code::DiskFull) => (ErrorKind::Away, Some("free disk space")),
+        Some(Code::CannotOpen) => (ErrorKind::Away, Some("check that the directory exists and its rights")),
+        Some(Code::SystemIoFailure | Code::FileLockingProtocolFailed) => {
+            (ErrorKind::Away, Some("check the disk and the kernel's log"))
+        }
+        Some(Code::DatabaseCorrupt | Code::NotADatabase) => (
+            ErrorKind::Damaged,
+            Some("set the file aside and restore a backup; `sqlite3 FILE .recover` may save what is readable"),
+        ),
+        Some(Code::TooBig | Code::ConstraintViolation | Code::TypeMismatch) => (ErrorKind::Event, None),
+        _ => (ErrorKind::Transient, None),
+    };
+    let mut explained = Error::new(kind, doing, &error).caused_by(error);
+    if let Some(hint) = hint {
+        explained = explained.hint(hint);
+    }
+    explained
+}

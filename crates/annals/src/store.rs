@@ -1,0 +1,289 @@
+//! The store: where events rest.
+//!
+//! Two seams. An [`Appender`] takes batches, and is all that a worker needs: a
+//! mirror is one, and so is a file. A [`Store`] is an appender that is also read,
+//! pruned and proved. A store promises:
+//!
+//! - appending is idempotent by id: the same id with the same bytes is a
+//!   duplicate, with other bytes a conflict, and neither changes anything;
+//! - a batch is appended whole or not at all, save its duplicates and conflicts;
+//! - the bytes come back exactly as they were appended;
+//! - every event has a position, positions have no gaps, and an event is readable
+//!   if and only if its leaf is in the store's Merkle log ([`crate::log`]);
+//! - a pruned id stays known, and appending it again is refused with that reason.
+
+#[cfg(feature = "file")]
+pub mod file;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{DecodeError, Event, EventId, Timestamp};
+use crate::query::{Filter, Page, Query};
+
+/// Takes batches of events, durably.
+#[async_trait]
+pub trait Appender: Send + Sync + fmt::Debug {
+    /// The URL it was opened from, without secrets.
+    fn url(&self) -> &str;
+
+    /// Appends a batch; returns once it is durable. The answer has one entry for
+    /// each record, in order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Event`] when some event of the batch can never be appended;
+    /// nothing of the batch is then stored, and the caller splits it.
+    /// [`ErrorKind::Away`] when the store cannot be reached.
+    async fn append(&self, batch: Arc<[Record]>) -> Result<Vec<Appended>>;
+}
+
+/// An appender that is read, pruned and proved.
+#[async_trait]
+pub trait Store: Appender {
+    /// The event with that id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn get(&self, id: EventId) -> Result<Option<Stored>>;
+
+    /// One page of the events that match, in order of (`occurred_at`, position).
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the cursor belongs to another query.
+    async fn query(&self, query: Query) -> Result<Page>;
+
+    /// Events in order of position, from position `from` on, up to `limit`. A
+    /// window once read never changes, save by pruning.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn window(&self, from: u64, limit: usize) -> Result<Vec<Stored>>;
+
+    /// What it holds now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn stats(&self) -> Result<StoreStats>;
+
+    /// Counts what pruning would remove: events that occurred before `before`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn prune_plan(&self, before: Timestamp) -> Result<PrunePlan>;
+
+    /// Removes up to `limit` of the events that occurred before `before`, those
+    /// with a position below `below`, in one transaction; their ids and
+    /// commitments stay. Answers what was removed; nothing when all is done.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed>;
+}
+
+/// An encoded event and the columns by which stores find it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The event's id.
+    pub id: EventId,
+    /// The encoded event, stored as it is.
+    pub body: Vec<u8>,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// What was done.
+    pub action: String,
+    /// How it went: `success`, `failure` or `denied`.
+    pub outcome: String,
+    /// The entity's type.
+    pub entity_type: String,
+    /// The entity's id.
+    pub entity_id: Option<String>,
+    /// The actor's type.
+    pub actor_type: Option<String>,
+    /// The actor's id.
+    pub actor_id: Option<String>,
+    /// Whose data it is.
+    pub tenant: Option<String>,
+    /// The request that caused it.
+    pub request_id: Option<String>,
+}
+
+impl Record {
+    /// Reads the columns from an encoded event.
+    ///
+    /// # Errors
+    /// If the bytes are not an event.
+    pub fn decode(body: Vec<u8>) -> Result<Self, DecodeError> {
+        #[derive(Deserialize)]
+        struct Columns {
+            id: String,
+            occurred_at: String,
+            action: String,
+            outcome: Option<String>,
+            entity: Who,
+            actor: Option<Who>,
+            tenant: Option<String>,
+            context: Option<From>,
+        }
+        #[derive(Deserialize)]
+        struct Who {
+            r#type: Option<String>,
+            id: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct From {
+            request_id: Option<String>,
+        }
+        let columns: Columns = serde_json::from_slice(&body).map_err(DecodeError::json)?;
+        let (actor_type, actor_id) =
+            columns.actor.map_or((None, None), |actor| (actor.r#type, actor.id));
+        let id: EventId = columns.id.parse().map_err(|what| DecodeError::field("id", what))?;
+        let occurred_at: Timestamp = columns
+            .occurred_at
+            .parse()
+            .map_err(|what| DecodeError::field("occurred_at", what))?;
+        if id.millis() != occurred_at.as_millis() {
+            return Err(DecodeError::field("id", format!("is not of the event's time, {occurred_at}")));
+        }
+        Ok(Self {
+            id,
+            occurred_at,
+            action: columns.action,
+            outcome: columns.outcome.unwrap_or_else(|| "success".to_owned()),
+            entity_type: columns
+                .entity
+                .r#type
+                .ok_or_else(|| DecodeError::field("entity.type", "missing"))?,
+            entity_id: columns.entity.id,
+            actor_type,
+            actor_id,
+            tenant: columns.tenant,
+            request_id: columns.context.and_then(|context| context.request_id),
+            body,
+        })
+    }
+}
+
+/// What became of one appended record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is stored, at this position. A mirror, which has no positions, answers 0.
+    Inserted(u64),
+    /// It was there already, with the same bytes.
+    Duplicate,
+    /// It can never be stored: why. Nothing was changed.
+    Refused(String),
+}
+
+/// An event at rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its place in the order of appends, from 0, without gaps.
+    pub position: u64,
+    /// The event's id.
+    pub id: EventId,
+    /// When it was appended, by the store's clock.
+    pub appended_at: Timestamp,
+    /// The bytes that were appended.
+    pub body: Vec<u8>,
+}
+
+impl Stored {
+    /// Reads the event.
+    ///
+    /// # Errors
+    /// If the bytes are not an event, as when the store was altered.
+    pub fn event(&self) -> Result<Event> {
+        Event::decode(&self.body).map_err(|error| {
+            Error::new(ErrorKind::Damaged, format!("read event {} at position {}", self.id, self.position), &error)
+                .caused_by(error)
+        })
+    }
+}
+
+/// What a store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Events that are there.
+    pub events: u64,
+    /// Leaves of the log: events that were ever there.
+    pub size: u64,
+    /// The earliest `occurred_at`.
+    pub oldest: Option<Timestamp>,
+    /// The latest `occurred_at`.
+    pub newest: Option<Timestamp>,
+    /// Bytes that it occupies.
+    pub bytes: u64,
+}
+
+/// What a prune would remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrunePlan {
+    /// Events.
+    pub events: u64,
+    /// Bytes of those events as encoded.
+    pub bytes: u64,
+    /// The earliest of them.
+    pub oldest: Option<Timestamp>,
+    /// The latest of them.
+    pub newest: Option<Timestamp>,
+    /// The log's size now: the prune touches positions below it only.
+    pub below: u64,
+}
+
+/// What a prune step removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Events.
+    pub events: u64,
+    /// Bytes of those events as encoded.
+    pub bytes: u64,
+}
+
+/// Opens the store that a URL names.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] for a URL that no backend of this build understands;
+/// otherwise what the backend says.
+pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    match scheme {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(Arc::new(sqlite::SqliteStore::open(rest).await?)),
+        "file" => Err(Error::new(ErrorKind::Usage, format!("read {url}"), "a file has no index to be queried")
+            .hint("read it with jq, or store into sqlite:PATH and keep the file as --mirror")),
+        _ => Err(unknown(url)),
+    }
+}
+
+/// Opens what a worker appends to: a store, or a mirror in its place.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_appender(url: &str) -> Result<Arc<dyn Appender>> {
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    match scheme {
+        #[cfg(feature = "file")]
+        "file" => Ok(Arc::new(file::FileStore::open(rest).await?)),
+        _ => open(url).await.map(|store| store as Arc<dyn Appender>),
+    }
+}
+
+fn unknown(url: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("open the store {url}"), "no such kind of store in this build")
+        .hint("use sqlite:PATH or file:PATH")
+}
+
+/// Whether a filter lets an event through, for what a store's indexes do not decide.
+pub(crate) fn matches_body(filter: &Filter, body: &[u8]) -> bool {
+    match &filter.changed {
+        None => true,
+        Some(field) => Event::decode(body)
+            .is_ok_and(|event| event.changed_fields().iter().any(|name| name == field)),
+    }
+}

@@ -1,0 +1,220 @@
+//! The transport: a durable queue between capture and worker.
+//!
+//! A transport carries opaque bytes under an event id. It promises:
+//!
+//! - what [`Transport::send`] returned `Ok` for survives a crash, to the degree
+//!   that the backend's page documents;
+//! - a received event is leased: nobody else receives it until the lease ends,
+//!   and if it is neither acknowledged, retried, released nor buried by then, it
+//!   is ready again, in its old place;
+//! - a receipt whose lease has ended does nothing;
+//! - events that are ready are received first in, first out;
+//! - a buried event is kept whole, with the reason, until someone revives or
+//!   removes it.
+//!
+//! It does not look into the events, does not make them unique, and does not
+//! order events that different workers hold at the same time.
+
+pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+pub mod sync;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{EventId, Timestamp};
+
+/// A durable queue; see the module's promises.
+#[async_trait]
+pub trait Transport: Send + Sync + fmt::Debug {
+    /// The URL it was opened from, without secrets.
+    fn url(&self) -> &str;
+
+    /// Takes over a batch: all of it, durably, or nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`] at the transport's bound, [`ErrorKind::Away`] when it
+    /// cannot be reached.
+    async fn send(&self, batch: Arc<[Message]>) -> Result<()>;
+
+    /// Leases up to `want` of what is ready, waiting for the first at most
+    /// `want.wait`. An empty answer means that nothing became ready.
+    ///
+    /// # Errors
+    /// When the transport cannot be read.
+    async fn receive(&self, want: Want) -> Result<Vec<Delivery>>;
+
+    /// Removes delivered events, which someone has stored durably. Answers how
+    /// many of the receipts were still valid.
+    ///
+    /// # Errors
+    /// When the transport cannot be written.
+    async fn ack(&self, receipts: &[Receipt]) -> Result<usize>;
+
+    /// Ends the leases; the events are ready again at `at`, with their attempts
+    /// counted. Answers as [`Transport::ack`].
+    ///
+    /// # Errors
+    /// When the transport cannot be written.
+    async fn retry(&self, receipts: &[Receipt], at: Timestamp) -> Result<usize>;
+
+    /// Ends the leases as if the events had never been received: ready at once,
+    /// in their place, the attempt not counted. Answers as [`Transport::ack`].
+    ///
+    /// # Errors
+    /// When the transport cannot be written.
+    async fn release(&self, receipts: &[Receipt]) -> Result<usize>;
+
+    /// Moves delivered events to failed, each with its reason and with
+    /// the bytes it came with. Answers as [`Transport::ack`].
+    ///
+    /// # Errors
+    /// When the transport cannot be written.
+    async fn bury(&self, burials: &[(Receipt, String)]) -> Result<usize>;
+
+    /// Lists buried events, oldest first, those after `after` in that order.
+    ///
+    /// # Errors
+    /// When the transport cannot be read.
+    async fn buried(&self, after: Option<u64>, limit: usize) -> Result<Vec<Buried>>;
+
+    /// Makes buried events ready again, with no attempts counted, or all of them.
+    /// Answers how many there were.
+    ///
+    /// # Errors
+    /// When the transport cannot be written.
+    async fn revive(&self, which: Which<'_>) -> Result<usize>;
+
+    /// Removes buried events for ever. Answers how many there were.
+    ///
+    /// # Errors
+    /// When the transport cannot be written.
+    async fn remove(&self, which: Which<'_>) -> Result<usize>;
+
+    /// What it holds now.
+    ///
+    /// # Errors
+    /// When the transport cannot be read.
+    async fn stats(&self) -> Result<TransportStats>;
+}
+
+/// An encoded event on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The event's id.
+    pub id: EventId,
+    /// The encoded event, opaque to the transport.
+    pub body: Vec<u8>,
+}
+
+/// How much to receive.
+#[derive(Clone, Copy, Debug)]
+pub struct Want {
+    /// Events, at most.
+    pub events: usize,
+    /// Bytes of bodies: no further event is added once they are reached.
+    pub bytes: usize,
+    /// For how long nobody else may receive them.
+    pub lease: Duration,
+    /// How long to wait for the first one.
+    pub wait: Duration,
+}
+
+impl Want {
+    /// Up to `events` now, leased for a minute, up to 16 MiB, without waiting.
+    #[must_use]
+    pub fn up_to(events: usize) -> Self {
+        Self {
+            events,
+            bytes: 16 * 1024 * 1024,
+            lease: Duration::from_secs(60),
+            wait: Duration::ZERO,
+        }
+    }
+}
+
+/// One event leased to one worker.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The event's id.
+    pub id: EventId,
+    /// The bytes that were sent.
+    pub body: Vec<u8>,
+    /// How often it has been received, this time included.
+    pub attempts: u32,
+    /// What to acknowledge it with.
+    pub receipt: Receipt,
+}
+
+/// Names a delivery: which event, under which lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    /// The event's place in the transport, as the backend counts it.
+    pub key: u128,
+    /// The lease under which it was received.
+    pub lease: u64,
+}
+
+/// An event that could not be stored, kept whole.
+#[derive(Clone, Debug)]
+pub struct Buried {
+    /// Its number among the buried, for [`Transport::buried`] to go on after.
+    pub number: u64,
+    /// The event's id.
+    pub id: EventId,
+    /// The bytes that were sent.
+    pub body: Vec<u8>,
+    /// Why it could not be stored.
+    pub reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was given up.
+    pub failed_at: Timestamp,
+}
+
+/// Which of the buried events.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// Those with these event ids.
+    Ids(&'a [EventId]),
+    /// Every one.
+    All,
+}
+
+/// What a transport holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransportStats {
+    /// Events that a worker could receive now.
+    pub ready: u64,
+    /// Events that a worker holds, or that wait for their retry.
+    pub leased: u64,
+    /// Buried events.
+    pub failed: u64,
+    /// When the oldest event that is not buried was sent.
+    pub oldest: Option<Timestamp>,
+    /// Bytes that it occupies, where the backend can tell.
+    pub bytes: Option<u64>,
+}
+
+/// Where a transport's and a store's URL may lead, and by which name. The one
+/// place that knows every backend.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] for a URL that no backend of this build understands;
+/// otherwise what the backend says.
+pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    match scheme {
+        "memory" => Ok(Arc::new(memory::MemoryTransport::new())),
+        "sync" => Ok(Arc::new(sync::SyncTransport::new(crate::store::open(rest).await?))),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(Arc::new(sqlite::SqliteTransport::open(rest).await?)),
+        _ => Err(Error::new(ErrorKind::Usage, format!("open the transport {url}"), "no such kind of transport in this build")
+            .hint("use memory:, sync:STORE-URL or sqlite:PATH")),
+    }
+}
