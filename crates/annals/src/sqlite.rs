@@ -34,13 +34,18 @@ pub(crate) struct Open {
 }
 
 /// A database connection on a thread of its own.
+///
+/// After an error that leaves in doubt what is on disk (a failed write or sync,
+/// a full disk, damage), the connection is closed, and the next call opens and
+/// prepares a new one: nothing is acknowledged on a handle that failed.
 #[derive(Debug)]
 pub(crate) struct Connection {
     jobs: mpsc::SyncSender<Job>,
     url: String,
 }
 
-type Job = Box<dyn FnOnce(&mut rusqlite::Connection) + Send>;
+/// Work for the connection's thread; answers whether the connection is still sound.
+type Job = Box<dyn FnOnce(Result<&mut rusqlite::Connection>) -> bool + Send>;
 
 /// Jobs that may wait for the connection; callers beyond that wait themselves.
 const MAX_WAITING_JOBS: usize = 1024;
@@ -49,18 +54,23 @@ impl Connection {
     /// Opens the file and runs `prepare` (which makes or checks the tables) on it.
     pub(crate) async fn open<P>(open: Open, prepare: P) -> Result<Self>
     where
-        P: FnOnce(&mut rusqlite::Connection) -> Result<()> + Send + 'static,
+        P: Fn(&mut rusqlite::Connection) -> Result<()> + Send + 'static,
     {
         let (jobs, waiting) = mpsc::sync_channel::<Job>(MAX_WAITING_JOBS);
         let (opened, is_open) = oneshot::channel();
         let url = format!("sqlite:{}", open.path.display());
         let thread = thread::Builder::new().name(format!("annals-{}", open.what.replace(' ', "-")));
         let spawned = thread.spawn(move || {
-            match connect(&open).and_then(|mut connection| prepare(&mut connection).map(|()| connection)) {
+            let ready = || {
+                let mut connection = connect(&open)?;
+                prepare(&mut connection)?;
+                Ok(connection)
+            };
+            match ready() {
                 Err(error) => drop(opened.send(Err(error))),
-                Ok(mut connection) => {
+                Ok(connection) => {
                     if opened.send(Ok(())).is_ok() {
-                        waiting.iter().for_each(|job| job(&mut connection));
+                        serve(&waiting, connection, ready);
                     }
                 }
             }
@@ -86,7 +96,10 @@ impl Connection {
     {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            drop(answer.send(work(connection)));
+            let outcome = connection.map_err(Failure::Other).and_then(work);
+            let sound = !matches!(&outcome, Err(failure) if failure.leaves_doubt());
+            drop(answer.send(outcome));
+            sound
         });
         self.jobs.send(job).map_err(|_| stopped(&self.url))?;
         match answered.await {
@@ -98,6 +111,28 @@ impl Connection {
     }
 }
 
+/// Runs the jobs, each on a sound connection or with the reason why there is none.
+fn serve(
+    jobs: &mpsc::Receiver<Job>,
+    connection: rusqlite::Connection,
+    ready: impl Fn() -> Result<rusqlite::Connection>,
+) {
+    let mut current = Some(connection);
+    for job in jobs {
+        let sound = match current.take().map_or_else(&ready, Ok) {
+            Err(error) => job(Err(error)),
+            Ok(mut connection) => {
+                let sound = job(Ok(&mut connection));
+                current = Some(connection);
+                sound
+            }
+        };
+        if !sound {
+            current = None;
+        }
+    }
+}
+
 /// Why a call on a connection failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -105,6 +140,25 @@ pub(crate) enum Failure {
     Sqlite(rusqlite::Error),
     /// We said so.
     Other(Error),
+}
+
+impl Failure {
+    /// Whether it is unknown what of the write reached the disk.
+    fn leaves_doubt(&self) -> bool {
+        use rusqlite::ErrorCode as Code;
+        let Self::Sqlite(error) = self else { return false };
+        matches!(
+            error.sqlite_error_code(),
+            Some(
+                Code::SystemIoFailure
+                    | Code::DiskFull
+                    | Code::DatabaseCorrupt
+                    | Code::NotADatabase
+                    | Code::CannotOpen
+                    | Code::ReadOnly
+            )
+        )
+    }
 }
 
 impl From<rusqlite::Error> for Failure {

@@ -218,3 +218,14 @@ pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
             .hint("use memory:, sync:STORE-URL or sqlite:PATH")),
     }
 }
+
+/// A lease id that no other receive has, here or elsewhere. Never 0, which
+/// stands for no lease.
+pub(crate) fn random_lease() -> u64 {
+    // Without randomness the clock tells leases apart well enough.
+    getrandom::u64()
+        .unwrap_or_else(|_| Timestamp::now().as_micros().unsigned_abs())
+        // SQL databases keep it in a signed 64-bit integer.
+        .rem_euclid(1 << 62)
+        .max(1)
+}
