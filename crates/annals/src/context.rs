@@ -4,6 +4,10 @@
 //! future, which it then follows across every `.await`. A spawned task asks for
 //! it: `tokio::spawn(work().in_current_scope())`.
 
+#[cfg(feature = "tower")]
+pub mod layer;
+pub mod proxy;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::marker::PhantomData;
