@@ -1,0 +1,3 @@
+//! The library's tests, in one binary.
+
+mod log;
