@@ -1,1 +1,180 @@
-//! The configuration.
+//! The configuration: flags over `ANNALS_*` over `annals.toml` over defaults.
+//!
+//! [`SETTINGS`] is the one table of what can be set. Every layer is read raw
+//! ([`Sources`]), then validated as a whole by [`Config::load`], which reports
+//! all faults at once, each with its place: the flag, the variable, or the line
+//! of the file. Nothing here opens a backend.
+
+mod fault;
+mod file;
+mod load;
+mod setting;
+mod suggest;
+mod template;
+mod unit;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::capture::{AuditOptions, Delivery, WhenFull};
+use crate::worker::WorkerOptions;
+
+pub use fault::{Fault, Faults, Origin};
+pub use file::ConfigFile;
+pub use setting::{Kind, SETTINGS, Setting};
+pub use suggest::closest;
+pub use template::template;
+pub use unit::{format_bytes, format_duration, parse_bytes, parse_duration};
+
+/// Where the raw settings come from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Values given as flags.
+    pub flags: Vec<Flag>,
+    /// The process's environment; only names that begin with `ANNALS_` matter.
+    pub environment: Vec<(String, String)>,
+    /// The file, if there is one.
+    pub file: Option<ConfigFile>,
+}
+
+/// A setting given as a flag.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// The setting's key, as in [`SETTINGS`].
+    pub key: &'static str,
+    /// The flag's name, such as `--batch-size`.
+    pub name: &'static str,
+    /// What was given, once for each time the flag stood there.
+    pub values: Vec<String>,
+}
+
+/// A whole and valid configuration.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where the embedded databases, the spool and the shop's data lie.
+    pub data_dir: PathBuf,
+    /// URLs of the transports; never empty. Capture sends to the first, a worker
+    /// reads them all.
+    pub transports: Vec<String>,
+    /// URL of the store.
+    pub store: String,
+    /// URLs of the mirrors.
+    pub mirrors: Vec<String>,
+    /// How workers work.
+    pub worker: WorkerOptions,
+    /// How the command captures.
+    pub capture: CaptureSettings,
+    /// How events are taken in over HTTP.
+    pub ingest: IngestSettings,
+    /// The age at which `up` prunes daily, and the default of `annals prune`.
+    pub prune_older_than: Option<Duration>,
+    /// Every setting with its value and origin, in the table's order.
+    pub settings: Vec<Resolved>,
+    /// What is odd and yet no fault, such as a variable that sets nothing.
+    pub warnings: Vec<Fault>,
+}
+
+/// The settings of [`AuditOptions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CaptureSettings {
+    /// When `record` counts as done.
+    pub delivery: Delivery,
+    /// What happens when the buffer is full.
+    pub when_full: WhenFull,
+    /// Bytes that the buffer holds, at most.
+    pub buffer_bytes: usize,
+    /// How long a buffered event may wait for company.
+    pub linger: Duration,
+    /// How long a caller may wait for room.
+    pub max_block: Duration,
+}
+
+/// The settings of the HTTP ingest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IngestSettings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Bytes of one request's body, at most.
+    pub max_body_bytes: usize,
+    /// Events of one request, at most.
+    pub max_events: usize,
+}
+
+/// One setting as it came out.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Resolved {
+    /// Which one.
+    pub setting: &'static Setting,
+    /// Its value as text, passwords hidden; `None` if it is not set.
+    pub value: Option<String>,
+    /// Where the value came from.
+    pub origin: Origin,
+}
+
+impl CaptureSettings {
+    /// The options of a capture handle.
+    #[must_use]
+    pub fn options(&self) -> AuditOptions {
+        let mut options = AuditOptions::default();
+        options.delivery = self.delivery;
+        options.when_full = self.when_full;
+        options.buffer_bytes = self.buffer_bytes;
+        options.linger = self.linger;
+        options.max_block = self.max_block;
+        options
+    }
+}
+
+/// A URL without the password in its authority, and without the values of query
+/// parameters that hold secrets.
+#[must_use]
+pub fn without_secrets(url: &str) -> String {
+    let (address, query) = match url.split_once('?') {
+        Some((address, query)) => (address, Some(query)),
+        None => (url, None),
+    };
+    let mut shown = hide_password(address);
+    if let Some(query) = query {
+        let hidden = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((name, _)) if is_secret(name) => format!("{name}=***"),
+            _ => pair.to_owned(),
+        });
+        shown.push('?');
+        shown.push_str(&hidden.collect::<Vec<_>>().join("&"));
+    }
+    shown
+}
+
+fn hide_password(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return address.to_owned();
+    };
+    // A password may hold an unescaped '@' or '/', so everything up to the last
+    // '@' counts as the user's part.
+    let Some((user, host)) = rest.rsplit_once('@') else {
+        return address.to_owned();
+    };
+    match user.split_once(':') {
+        Some((name, _)) => format!("{scheme}://{name}:***@{host}"),
+        None => address.to_owned(),
+    }
+}
+
+fn is_secret(parameter: &str) -> bool {
+    let name = parameter.to_ascii_lowercase();
+    ["password", "passwd", "pwd", "secret", "token", "key"]
+        .iter()
+        .any(|word| {
+            // `key=` alone names a Redis list; `api_key=` is a secret.
+            name.contains(word) && name != "key"
+        })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! From raw layers to one valid configuration.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::fault::{Fault, Faults, Origin};
+use super::setting::{Kind, SETTINGS, Setting};
+use super::suggest::closest;
+use super::value::{Given, Value, shown, validate};
+use super::{CaptureSettings, Config, IngestSettings, Resolved, Sources, without_secrets};
+use crate::capture::{Delivery, WhenFull};
+use crate::worker::WorkerOptions;
+
+/// What one source sets, raw.
+pub(super) type Layer = Vec<(&'static Setting, Origin, Given)>;
+
+/// Variables that the command reads and that are no settings.
+const OTHER_VARIABLES: [&str; 1] = ["ANNALS_CONFIG"];
+
+impl Config {
+    /// Validates what the sources give, all of it: a value that is overridden
+    /// must be right too.
+    ///
+    /// # Errors
+    /// Every fault of every source, with its place.
+    pub fn load(sources: &Sources) -> Result<Self, Faults> {
+        let mut faults = Vec::new();
+        let mut warnings = Vec::new();
+        let mut given = flags(sources, &mut faults);
+        given.extend(environment(sources, &mut warnings));
+        if let Some(file) = &sources.file {
+            given.extend(file.layer(&mut faults));
+        }
+        let mut values: Vec<Option<(Value, Origin)>> = vec![None; SETTINGS.len()];
+        for (setting, origin, raw) in given {
+            match validate(setting, &raw) {
+                // The sources come in order of precedence: the first one counts.
+                Ok(value) => {
+                    if let Some(slot) = slot(&mut values, setting.key)
+                        && slot.is_none()
+                    {
+                        *slot = Some((value, origin));
+                    }
+                }
+                Err(what) => faults.push(Fault::new(
+                    origin.clone(),
+                    describe(&origin, setting, &what),
+                )),
+            }
+        }
+        let config = Values(values).config(warnings, &mut faults);
+        if faults.is_empty() {
+            return Ok(config);
+        }
+        faults.sort_by(|a, b| a.origin.cmp(&b.origin));
+        Err(Faults(faults))
+    }
+}
+
+fn describe(origin: &Origin, setting: &Setting, what: &str) -> String {
+    match origin {
+        Origin::File(..) => format!("`{}`: {what}", setting.key),
+        _ => what.to_owned(),
+    }
+}
+
+fn slot<'a>(
+    values: &'a mut [Option<(Value, Origin)>],
+    key: &str,
+) -> Option<&'a mut Option<(Value, Origin)>> {
+    let index = SETTINGS.iter().position(|setting| setting.key == key)?;
+    values.get_mut(index)
+}
+
+fn flags(sources: &Sources, faults: &mut Vec<Fault>) -> Layer {
+    let mut layer = Layer::new();
+    for flag in &sources.flags {
+        let origin = Origin::Flag(flag.name);
+        match (Setting::find(flag.key), flag.values.as_slice()) {
+            (None, _) => faults.push(Fault::new(
+                origin,
+                format!("sets `{}`, which is no setting", flag.key),
+            )),
+            (Some(_), []) => {}
+            (Some(setting), many) if setting.kind == Kind::Urls => {
+                layer.push((setting, origin, Given::Texts(many.to_vec())));
+            }
+            (Some(setting), [one]) => layer.push((setting, origin, Given::Text(one.clone()))),
+            (Some(setting), many) => layer.push((setting, origin, Given::Texts(many.to_vec()))),
+        }
+    }
+    layer
+}
+
+/// Variables that set nothing are warnings: a container platform may add
+/// `ANNALS_SERVICE_HOST` and its like by itself.
+fn environment(sources: &Sources, warnings: &mut Vec<Fault>) -> Layer {
+    let mut layer = Layer::new();
+    let mut variables: Vec<_> = sources
+        .environment
+        .iter()
+        .filter(|(name, _)| {
+            name.starts_with("ANNALS_") && !OTHER_VARIABLES.contains(&name.as_str())
+        })
+        .collect();
+    variables.sort();
+    let known: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
+    for (name, value) in variables {
+        let origin = Origin::Variable(name.clone());
+        if let Some(index) = known.iter().position(|variable| variable == name) {
+            let setting = &SETTINGS[index];
+            let given = match setting.kind {
+                Kind::Urls => Given::Texts(value.split_whitespace().map(str::to_owned).collect()),
+                _ => Given::Text(value.clone()),
+            };
+            layer.push((setting, origin, given));
+            continue;
+        }
+        let near = closest(name, known.iter().map(String::as_str));
+        let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+        warnings.push(Fault::new(
+            origin,
+            format!("sets nothing that Annals knows{hint}"),
+        ));
+    }
+    layer
+}
+
+/// The value of each setting, by its place in the table.
+struct Values(Vec<Option<(Value, Origin)>>);
+
+impl Values {
+    fn config(mut self, warnings: Vec<Fault>, faults: &mut Vec<Fault>) -> Config {
+        self.fill_defaults();
+        let data_dir = PathBuf::from(self.text("data_dir"));
+        let store = self.text("store");
+        // `sync:` alone goes to the configured store.
+        let transports: Vec<String> = self
+            .texts("transport")
+            .into_iter()
+            .map(|url| {
+                if url == "sync:" {
+                    format!("sync:{store}")
+                } else {
+                    url
+                }
+            })
+            .collect();
+        if let Some(shared) = transports.iter().find(|url| **url == store) {
+            let what = format!(
+                "the transport and the store are both {}; give each its own file",
+                without_secrets(shared)
+            );
+            faults.push(Fault::new(
+                self.origin("transport").min(self.origin("store")),
+                what,
+            ));
+        }
+        Config {
+            data_dir,
+            worker: self.worker(),
+            capture: self.capture(),
+            ingest: self.ingest(),
+            prune_older_than: self.duration("prune.older_than"),
+            settings: self.resolved(),
+            mirrors: self.texts("mirror"),
+            transports,
+            store,
+            warnings,
+        }
+    }
+
+    fn fill_defaults(&mut self) {
+        for (index, setting) in SETTINGS.iter().enumerate() {
+            let Some(default) = setting.default.filter(|_| self.0[index].is_none()) else {
+                continue;
+            };
+            let text = default.replace("{data_dir}", &self.text("data_dir"));
+            // A test checks that each default of the table is valid.
+            let given = if matches!(setting.kind, Kind::Urls) {
+                Given::Texts(vec![text])
+            } else {
+                Given::Text(text)
+            };
+            if let Ok(value) = validate(setting, &given) {
+                self.0[index] = Some((value, Origin::Default));
+            }
+        }
+    }
+
+    fn worker(&self) -> WorkerOptions {
+        let mut options = WorkerOptions::default();
+        options.batch_size = self.size("worker.batch_size");
+        options.batch_bytes = self.size("worker.batch_bytes");
+        options.flush_interval = self.duration("worker.flush_interval").unwrap_or_default();
+        options.concurrency = self.size("worker.concurrency");
+        options.retries = u32::try_from(self.size("worker.retries")).unwrap_or(u32::MAX);
+        options.lease = self.duration("worker.lease").unwrap_or_default();
+        options.time_limit = self.duration("worker.time_limit");
+        options.max_events = self.number("worker.max_events");
+        options.memory_limit = self.number("worker.memory_limit");
+        options
+    }
+
+    fn capture(&self) -> CaptureSettings {
+        CaptureSettings {
+            delivery: match self.text("capture.delivery").as_str() {
+                "durable" => Delivery::Durable,
+                "strict" => Delivery::Strict,
+                _ => Delivery::Buffered,
+            },
+            when_full: match self.text("capture.when_full").as_str() {
+                "block" => WhenFull::Block,
+                "fail" => WhenFull::Fail,
+                "drop" => WhenFull::Drop,
+                _ => WhenFull::Spill,
+            },
+            buffer_bytes: self.size("capture.buffer_bytes"),
+            linger: self.duration("capture.linger").unwrap_or_default(),
+            max_block: self.duration("capture.max_block").unwrap_or_default(),
+        }
+    }
+
+    fn ingest(&self) -> IngestSettings {
+        IngestSettings {
+            listen: match self.get("ingest.listen") {
+                Some((Value::Address(address), _)) => *address,
+                _ => SocketAddr::from(([127, 0, 0, 1], 0)),
+            },
+            max_body_bytes: self.size("ingest.max_body_bytes"),
+            max_events: self.size("ingest.max_events"),
+        }
+    }
+
+    fn resolved(&self) -> Vec<Resolved> {
+        let each = SETTINGS.iter().zip(&self.0);
+        each.map(|(setting, value)| Resolved {
+            setting,
+            value: value.as_ref().map(|(value, _)| shown(setting.kind, value)),
+            origin: value
+                .as_ref()
+                .map_or(Origin::Default, |(_, origin)| origin.clone()),
+        })
+        .collect()
+    }
+
+    fn get(&self, key: &str) -> Option<&(Value, Origin)> {
+        let index = SETTINGS.iter().position(|setting| setting.key == key)?;
+        self.0.get(index)?.as_ref()
+    }
+
+    fn origin(&self, key: &str) -> Origin {
+        self.get(key)
+            .map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    fn text(&self, key: &str) -> String {
+        match self.get(key) {
+            Some((Value::Text(text), _)) => text.clone(),
+            _ => Setting::find(key)
+                .and_then(|setting| setting.default)
+                .unwrap_or_default()
+                .to_owned(),
+        }
+    }
+
+    fn texts(&self, key: &str) -> Vec<String> {
+        match self.get(key) {
+            Some((Value::Texts(texts), _)) => texts.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn number(&self, key: &str) -> Option<u64> {
+        match self.get(key) {
+            Some((Value::Number(number), _)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn size(&self, key: &str) -> usize {
+        self.number(key)
+            .and_then(|number| usize::try_from(number).ok())
+            .unwrap_or_default()
+    }
+
+    fn duration(&self, key: &str) -> Option<Duration> {
+        match self.get(key) {
+            Some((Value::Duration(duration), _)) => Some(*duration),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The table of everything that can be set.
+
+use std::time::Duration;
+
+/// One thing that can be set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Setting {
+    /// Its name in `annals.toml`: `section.name`, or a name at the top.
+    pub key: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+    /// Its value if nobody sets it; `{data_dir}` stands for that setting. `None`
+    /// if it is then not set at all.
+    pub default: Option<&'static str>,
+    /// What it does, in one line.
+    pub doc: &'static str,
+}
+
+/// What a setting may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A path.
+    Path,
+    /// A URL; a password in it is never shown.
+    Url,
+    /// One or more URLs.
+    Urls,
+    /// A whole number between these, both included.
+    Count(u64, u64),
+    /// A number of bytes between these, both included, such as `64MiB`.
+    Bytes(u64, u64),
+    /// A time between these, both included, such as `5s`.
+    Duration(Duration, Duration),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// An address and a port.
+    Address,
+}
+
+impl Setting {
+    /// The environment variable that sets it: `worker.batch_size` is
+    /// `ANNALS_WORKER_BATCH_SIZE`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("ANNALS_{}", self.key.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// The setting with that key.
+    #[must_use]
+    pub fn find(key: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.key == key)
+    }
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+const MILLI: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+const fn setting(
+    key: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    doc: &'static str,
+) -> Setting {
+    Setting {
+        key,
+        kind,
+        default,
+        doc,
+    }
+}
+
+/// Everything that can be set, in the order of `annals init`.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "data_dir",
+        Kind::Path,
+        Some("annals-data"),
+        "Where the embedded databases and the spool lie; made for its owner alone.",
+    ),
+    setting(
+        "transport",
+        Kind::Urls,
+        Some("sqlite:{data_dir}/queue.db"),
+        "The queue between capture and worker. Capture sends to the first, a worker reads them all.",
+    ),
+    setting(
+        "store",
+        Kind::Url,
+        Some("sqlite:{data_dir}/store.db"),
+        "Where events rest.",
+    ),
+    setting(
+        "mirror",
+        Kind::Urls,
+        None,
+        "Plain copies written after the store, such as \"file:/var/log/annals/audit.log\".",
+    ),
+    setting(
+        "worker.batch_size",
+        Kind::Count(1, 10_000),
+        Some("100"),
+        "Events of a batch, at most.",
+    ),
+    setting(
+        "worker.batch_bytes",
+        Kind::Bytes(256 * KIB, 256 * MIB),
+        Some("8MiB"),
+        "Bytes of a batch, at most.",
+    ),
+    setting(
+        "worker.flush_interval",
+        Kind::Duration(Duration::ZERO, HOUR),
+        Some("5s"),
+        "How long a batch that is not full waits for more, unless the worker was idle.",
+    ),
+    setting(
+        "worker.concurrency",
+        Kind::Count(1, 64),
+        Some("1"),
+        "Batches at a time, for each transport.",
+    ),
+    setting(
+        "worker.retries",
+        Kind::Count(0, 1000),
+        Some("3"),
+        "How often an event is tried again before it goes to failed.",
+    ),
+    setting(
+        "worker.lease",
+        Kind::Duration(SECOND, Duration::from_secs(86_400)),
+        Some("60s"),
+        "For how long a received event is one worker's alone.",
+    ),
+    setting(
+        "worker.time_limit",
+        Kind::Duration(SECOND, YEAR),
+        None,
+        "Leave after this time, for a supervisor to start the worker anew.",
+    ),
+    setting(
+        "worker.max_events",
+        Kind::Count(1, u64::MAX),
+        None,
+        "Leave after this many events.",
+    ),
+    setting(
+        "worker.memory_limit",
+        Kind::Bytes(16 * MIB, 1024 * GIB),
+        None,
+        "Leave when the process occupies more than this.",
+    ),
+    setting(
+        "capture.delivery",
+        Kind::Choice(&["buffered", "durable", "strict"]),
+        Some("buffered"),
+        "When a record call returns: once in bounded memory, or once on disk.",
+    ),
+    setting(
+        "capture.when_full",
+        Kind::Choice(&["spill", "block", "fail", "drop"]),
+        Some("spill"),
+        "What a full buffer does: to the spool, wait, refuse, or drop and count.",
+    ),
+    setting(
+        "capture.buffer_bytes",
+        Kind::Bytes(256 * KIB, 16 * GIB),
+        Some("64MiB"),
+        "Bytes of encoded events that the buffer holds, at most.",
+    ),
+    setting(
+        "capture.linger",
+        Kind::Duration(Duration::ZERO, Duration::from_secs(10)),
+        Some("20ms"),
+        "How long a buffered event may wait for company; a crash loses at most that.",
+    ),
+    setting(
+        "capture.max_block",
+        Kind::Duration(Duration::ZERO, HOUR),
+        Some("5s"),
+        "How long a caller may wait for room before the event is dropped and counted.",
+    ),
+    setting(
+        "ingest.listen",
+        Kind::Address,
+        Some("127.0.0.1:4620"),
+        "Where events are taken in over HTTP. Loopback only, until there are keys.",
+    ),
+    setting(
+        "ingest.max_body_bytes",
+        Kind::Bytes(KIB, GIB),
+        Some("16MiB"),
+        "Bytes of one request's body, at most.",
+    ),
+    setting(
+        "ingest.max_events",
+        Kind::Count(1, 100_000),
+        Some("10000"),
+        "Events of one request, at most.",
+    ),
+    setting(
+        "prune.older_than",
+        Kind::Duration(MILLI, CENTURY),
+        None,
+        "`up` removes events of that age daily; `annals prune` takes it as its default.",
+    ),
+];

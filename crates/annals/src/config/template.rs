@@ -1,0 +1,52 @@
+//! The commented file that `annals init` writes.
+
+use std::fmt::Write;
+
+use super::setting::{Kind, SETTINGS, Setting};
+
+/// `annals.toml` with every setting, its meaning and its default, all of them
+/// commented out, so that the file changes nothing until it is edited.
+#[must_use]
+pub fn template() -> String {
+    let mut text = String::from(
+        "# Annals' configuration. Flags override the environment (ANNALS_WORKER_BATCH_SIZE),\n\
+         # which overrides this file. Paths are relative to where the command is started.\n\
+         # `annals config` shows every setting, its value and where it came from.\n",
+    );
+    let mut section = "";
+    for setting in SETTINGS {
+        let (own, name) = setting.key.split_once('.').unwrap_or(("", setting.key));
+        if own != section {
+            // Writing into a string has no way to fail.
+            let _ = write!(text, "\n[{own}]");
+            section = own;
+        }
+        let comment = if setting.default.is_some() {
+            ""
+        } else {
+            " Not set by default."
+        };
+        let _ = write!(
+            text,
+            "\n# {}{comment}\n# {name} = {}\n",
+            setting.doc,
+            example(setting)
+        );
+    }
+    text
+}
+
+fn example(setting: &Setting) -> String {
+    let value = setting
+        .default
+        .map(|default| default.replace("{data_dir}", "annals-data"));
+    match (setting.kind, value) {
+        (Kind::Count(..), Some(value)) => value,
+        (Kind::Count(..), None) => "100000".to_owned(),
+        (_, Some(value)) => format!("{value:?}"),
+        (Kind::Urls, None) => "[\"file:annals-data/audit.log\"]".to_owned(),
+        (Kind::Bytes(..), None) => "\"256MiB\"".to_owned(),
+        (Kind::Duration(..), None) if setting.key.starts_with("prune.") => "\"365d\"".to_owned(),
+        (_, None) => "\"1h\"".to_owned(),
+    }
+}

@@ -1,0 +1,288 @@
+use std::time::Duration;
+
+use super::*;
+
+fn file(text: &str) -> Sources {
+    let file = ConfigFile {
+        name: "annals.toml".to_owned(),
+        text: text.to_owned(),
+    };
+    Sources {
+        file: Some(file),
+        ..Sources::default()
+    }
+}
+
+fn faults(sources: &Sources) -> String {
+    Config::load(sources).unwrap_err().to_string()
+}
+
+fn flag(key: &'static str, name: &'static str, values: &[&str]) -> Flag {
+    Flag {
+        key,
+        name,
+        values: values.iter().map(|value| (*value).to_owned()).collect(),
+    }
+}
+
+#[test]
+fn without_any_source_everything_is_embedded() {
+    let config = Config::load(&Sources::default()).unwrap();
+    assert_eq!(config.transports, ["sqlite:annals-data/queue.db"]);
+    assert_eq!(config.store, "sqlite:annals-data/store.db");
+    assert!(config.mirrors.is_empty() && config.prune_older_than.is_none());
+    assert!(config.ingest.listen.ip().is_loopback());
+}
+
+#[test]
+fn the_tables_defaults_are_those_of_the_library() {
+    let config = Config::load(&Sources::default()).unwrap();
+    assert_eq!(
+        format!("{:?}", config.worker),
+        format!("{:?}", WorkerOptions::default())
+    );
+    for resolved in &config.settings {
+        assert_eq!(
+            resolved.value.is_some(),
+            resolved.setting.default.is_some(),
+            "{}",
+            resolved.setting.key
+        );
+        assert_eq!(resolved.origin, Origin::Default);
+    }
+}
+
+#[test]
+fn flags_override_the_environment_which_overrides_the_file() {
+    let mut sources = file("data_dir = 'f'\n[worker]\nbatch_size = 1\nretries = 1\nlease = '1m'\n");
+    sources.environment = vec![
+        ("ANNALS_WORKER_BATCH_SIZE".to_owned(), "2".to_owned()),
+        ("ANNALS_WORKER_RETRIES".to_owned(), "2".to_owned()),
+    ];
+    sources.flags = vec![flag("worker.batch_size", "--batch-size", &["3"])];
+    let config = Config::load(&sources).unwrap();
+    assert_eq!((config.worker.batch_size, config.worker.retries), (3, 2));
+    assert_eq!(config.worker.lease, Duration::from_secs(60));
+    assert_eq!(config.store, "sqlite:f/store.db");
+    let origin = |key: &str| {
+        config
+            .settings
+            .iter()
+            .find(|r| r.setting.key == key)
+            .unwrap()
+            .origin
+            .to_string()
+    };
+    assert_eq!(origin("worker.batch_size"), "--batch-size");
+    assert_eq!(origin("worker.retries"), "ANNALS_WORKER_RETRIES");
+    assert_eq!(origin("worker.lease"), "annals.toml:5");
+    assert_eq!(origin("store"), "default");
+}
+
+#[test]
+fn all_mistakes_are_named_at_once_with_their_lines() {
+    let text = "stor = 'sqlite:x'\n\n[worker]\nbatchsize = 5\nflush_interval = 5\nlease = '90 parsecs'\n\
+                [capture]\nwhen_full = 'spil'\nbatch_size = 1\n[wroker]\nretries = 1\n";
+    assert_eq!(
+        faults(&file(text)),
+        "annals.toml:1: unknown setting `stor`; did you mean `store`?\n\
+         annals.toml:4: unknown setting `worker.batchsize`; did you mean `worker.batch_size`?\n\
+         annals.toml:5: `worker.flush_interval`: expected a time with its unit from 0s to 1h, found the number 5\n\
+         annals.toml:6: `worker.lease`: expected a time with its unit (ms, s, m, h, d or w) such as 5s or 90d, found \"90 parsecs\"\n\
+         annals.toml:8: `capture.when_full`: expected spill, block, fail or drop, found \"spil\"; did you mean spill?\n\
+         annals.toml:9: unknown setting `capture.batch_size`; did you mean `worker.batch_size`?\n\
+         annals.toml:10: unknown section [wroker]; did you mean [worker]?"
+    );
+}
+
+#[test]
+fn what_is_no_toml_is_named_beside_the_other_mistakes() {
+    let text = "data_dir = \n[worker]\nretries = many\nconcurrency = 0\n";
+    let found = faults(&file(text));
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!(lines.len(), 3, "{found}");
+    assert!(lines[0].starts_with("annals.toml:1: not TOML: "), "{found}");
+    assert!(lines[1].starts_with("annals.toml:3: not TOML: "), "{found}");
+    assert_eq!(
+        lines[2],
+        "annals.toml:4: `worker.concurrency`: expected a whole number from 1 to 64, found \"0\""
+    );
+}
+
+#[test]
+fn a_wrong_value_is_a_fault_even_where_it_is_overridden() {
+    let mut sources = file("[worker]\nretries = -1\n");
+    sources.flags = vec![flag("worker.retries", "--retries", &["5"])];
+    assert!(
+        faults(&sources).starts_with("annals.toml:2: `worker.retries`: expected a whole number")
+    );
+}
+
+#[test]
+fn flags_and_variables_are_named_as_they_were_given() {
+    let sources = Sources {
+        flags: vec![
+            flag("store", "--store", &["store.db"]),
+            flag("worker.batch_size", "--batch-size", &["0"]),
+        ],
+        environment: vec![("ANNALS_CAPTURE_LINGER".to_owned(), "20".to_owned())],
+        file: None,
+    };
+    assert_eq!(
+        faults(&sources),
+        "--batch-size: expected a whole number from 1 to 10000, found \"0\"\n\
+         --store: expected a URL such as sqlite:annals-data/store.db, found \"store.db\"\n\
+         ANNALS_CAPTURE_LINGER: expected a time with its unit (ms, s, m, h, d or w) such as 5s or 90d, found \"20\""
+    );
+}
+
+#[test]
+fn a_variable_that_sets_nothing_is_a_warning_with_the_likely_name() {
+    let environment = vec![
+        ("ANNALS_WORKER_BATCHSIZE".to_owned(), "5".to_owned()),
+        ("ANNALS_SERVICE_HOST".to_owned(), "10.0.0.1".to_owned()),
+        ("PATH".to_owned(), "/bin".to_owned()),
+    ];
+    let config = Config::load(&Sources {
+        environment,
+        ..Sources::default()
+    })
+    .unwrap();
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "ANNALS_SERVICE_HOST: sets nothing that Annals knows",
+            "ANNALS_WORKER_BATCHSIZE: sets nothing that Annals knows; did you mean ANNALS_WORKER_BATCH_SIZE?"
+        ]
+    );
+}
+
+#[test]
+fn passwords_are_never_shown() {
+    for (url, shown) in [
+        (
+            "postgres://jo:s3cr:et@db/annals",
+            "postgres://jo:***@db/annals",
+        ),
+        (
+            "postgres://jo:s@c/r@db/annals",
+            "postgres://jo:***@db/annals",
+        ),
+        (
+            "redis://r:6379?stream=a&password=x",
+            "redis://r:6379?stream=a&password=***",
+        ),
+        (
+            "redis+list://r?key=audit_pkg:buffer",
+            "redis+list://r?key=audit_pkg:buffer",
+        ),
+        (
+            "nats://n?auth_token=abc&api_key=k",
+            "nats://n?auth_token=***&api_key=***",
+        ),
+        ("sqlite:annals-data/store.db", "sqlite:annals-data/store.db"),
+    ] {
+        assert_eq!(without_secrets(url), shown);
+    }
+    let sources = Sources {
+        flags: vec![flag("store", "--store", &["postgres://jo:s3cret@db/x"])],
+        ..Sources::default()
+    };
+    let config = Config::load(&sources).unwrap();
+    assert!(config.store.contains("s3cret"));
+    let store = config
+        .settings
+        .iter()
+        .find(|r| r.setting.key == "store")
+        .unwrap();
+    assert_eq!(store.value.as_deref(), Some("postgres://jo:***@db/x"));
+}
+
+#[test]
+fn several_transports_and_mirrors() {
+    let config = Config::load(&file(
+        "transport = ['sqlite:a', 'sqlite:b']\nmirror = 'file:m'\n",
+    ))
+    .unwrap();
+    assert_eq!(config.transports, ["sqlite:a", "sqlite:b"]);
+    assert_eq!(config.mirrors, ["file:m"]);
+    assert!(
+        faults(&file("transport = ['sqlite:a', 3]"))
+            .ends_with("found a list that holds the number 3")
+    );
+    let sync = Config::load(&file("transport = 'sync:'\nstore = 'sqlite:s'\n")).unwrap();
+    assert_eq!(sync.transports, ["sync:sqlite:s"]);
+    let same = faults(&file("transport = 'sqlite:s'\nstore = 'sqlite:s'\n"));
+    assert!(same.contains("are both sqlite:s"), "{same}");
+}
+
+#[test]
+fn the_template_changes_nothing_and_uncommented_sets_the_defaults() {
+    let text = template();
+    let untouched = Config::load(&file(&text)).unwrap();
+    assert!(
+        untouched
+            .settings
+            .iter()
+            .all(|resolved| resolved.origin == Origin::Default)
+    );
+    let uncommented: String = text
+        .lines()
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| rest.split(' ').nth(1) == Some("="))
+                .unwrap_or(line)
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let config = Config::load(&file(&uncommented)).unwrap();
+    for (set, default) in config.settings.iter().zip(&untouched.settings) {
+        assert!(
+            matches!(set.origin, Origin::File(..)),
+            "{} is not in the template",
+            set.setting.key
+        );
+        assert!(
+            default.value.is_none() || set.value == default.value,
+            "{}",
+            set.setting.key
+        );
+    }
+}
+
+#[test]
+fn units_read_and_write() {
+    for (text, seconds) in [
+        ("5s", 5),
+        ("2h", 7200),
+        ("90d", 90 * 86_400),
+        ("1 m", 60),
+        ("0s", 0),
+    ] {
+        assert_eq!(
+            parse_duration(text).unwrap(),
+            Duration::from_secs(seconds),
+            "{text}"
+        );
+    }
+    for text in [
+        "",
+        "5",
+        "s",
+        "-5s",
+        "5 fortnights",
+        "99999999999999999999d",
+        "9999999999999999d",
+        "1.5h",
+    ] {
+        assert!(parse_duration(text).is_err(), "{text}");
+    }
+    assert_eq!(format_duration(Duration::from_secs(90 * 86_400)), "90d");
+    assert_eq!(format_duration(Duration::from_millis(1500)), "1500ms");
+    assert_eq!(parse_bytes("64MiB").unwrap(), 64 << 20);
+    assert_eq!(parse_bytes("1000").unwrap(), 1000);
+    assert_eq!(format_bytes(64 << 20), "64MiB");
+    assert_eq!(format_bytes(1001), "1001B");
+    assert!(parse_bytes("64 megs").is_err());
+}

@@ -1,0 +1,192 @@
+//! One value: from what was given to what fits its setting, and back to text.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::setting::{Kind, Setting};
+use super::suggest::closest;
+use super::unit::{format_bytes, format_duration, parse_bytes, parse_duration};
+use super::without_secrets;
+
+/// A value as it was given.
+#[derive(Clone, Debug)]
+pub(super) enum Given {
+    /// A text, or the one value of a flag or a variable.
+    Text(String),
+    /// Several texts.
+    Texts(Vec<String>),
+    /// A whole number in the file.
+    Number(String),
+    /// What no setting can be: its description.
+    Other(String),
+}
+
+/// A value that fits its setting.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Text(String),
+    Texts(Vec<String>),
+    Number(u64),
+    Duration(Duration),
+    Address(SocketAddr),
+}
+
+/// Reads a raw value as what its setting may be.
+pub(super) fn validate(setting: &Setting, given: &Given) -> Result<Value, String> {
+    let one = || match given {
+        Given::Text(text) => Ok(text.as_str()),
+        Given::Texts(texts) if texts.len() == 1 => Ok(texts[0].as_str()),
+        Given::Texts(texts) => Err(format!("expected one value, found {}", texts.len())),
+        Given::Number(number) => Err(format!(
+            "expected {}, found the number {number}",
+            expected(setting.kind)
+        )),
+        Given::Other(found) => Err(format!(
+            "expected {}, found {found}",
+            expected(setting.kind)
+        )),
+    };
+    match setting.kind {
+        Kind::Path => match one()? {
+            "" => Err("expected a path, found nothing".to_owned()),
+            path => Ok(Value::Text(path.to_owned())),
+        },
+        Kind::Url => url(one()?).map(Value::Text),
+        Kind::Urls => {
+            let texts: Vec<&str> = match given {
+                Given::Texts(texts) => texts.iter().map(String::as_str).collect(),
+                _ => vec![one()?],
+            };
+            if texts.is_empty() {
+                return Err("expected a URL, found nothing".to_owned());
+            }
+            texts
+                .into_iter()
+                .map(url)
+                .collect::<Result<_, _>>()
+                .map(Value::Texts)
+        }
+        Kind::Count(least, most) => {
+            let text = if let Given::Number(number) = given {
+                number
+            } else {
+                one()?
+            };
+            let wrong = || format!("expected {}, found {text:?}", expected(setting.kind));
+            let number: u64 = text.parse().map_err(|_| wrong())?;
+            if (least..=most).contains(&number) {
+                Ok(Value::Number(number))
+            } else {
+                Err(wrong())
+            }
+        }
+        Kind::Bytes(least, most) => {
+            let bytes = parse_bytes(if let Given::Number(number) = given {
+                number
+            } else {
+                one()?
+            })?;
+            if (least..=most).contains(&bytes) {
+                return Ok(Value::Number(bytes));
+            }
+            Err(format!(
+                "expected {}, found {}",
+                expected(setting.kind),
+                format_bytes(bytes)
+            ))
+        }
+        Kind::Duration(least, most) => {
+            let duration = parse_duration(one()?)?;
+            if (least..=most).contains(&duration) {
+                return Ok(Value::Duration(duration));
+            }
+            Err(format!(
+                "expected {}, found {}",
+                expected(setting.kind),
+                format_duration(duration)
+            ))
+        }
+        Kind::Choice(words) => {
+            let word = one()?;
+            if words.contains(&word) {
+                return Ok(Value::Text(word.to_owned()));
+            }
+            let near = closest(word, words.iter().copied());
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            Err(format!(
+                "expected {}, found {word:?}{hint}",
+                expected(setting.kind)
+            ))
+        }
+        Kind::Address => {
+            let text = one()?;
+            text.parse()
+                .map(Value::Address)
+                .map_err(|_| format!("expected {}, found {text:?}", expected(setting.kind)))
+        }
+    }
+}
+
+fn expected(kind: Kind) -> String {
+    match kind {
+        Kind::Path => "a path in quotes".to_owned(),
+        Kind::Url => "a URL in quotes".to_owned(),
+        Kind::Urls => "a URL in quotes, or a list of them".to_owned(),
+        Kind::Count(least, u64::MAX) => format!("a whole number of at least {least}"),
+        Kind::Count(least, most) => format!("a whole number from {least} to {most}"),
+        Kind::Bytes(least, most) => format!(
+            "a size from {} to {}",
+            format_bytes(least),
+            format_bytes(most)
+        ),
+        Kind::Duration(least, most) => {
+            format!(
+                "a time with its unit from {} to {}",
+                format_duration(least),
+                format_duration(most)
+            )
+        }
+        Kind::Choice(words) => match words.split_last() {
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => String::new(),
+        },
+        Kind::Address => "an address with its port such as 127.0.0.1:4620".to_owned(),
+    }
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let scheme = text
+        .split_once(':')
+        .map(|(scheme, _)| scheme)
+        .unwrap_or_default();
+    let fits = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '+');
+    // A single letter is a drive of Windows, not a scheme.
+    if fits && scheme.len() > 1 {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "expected a URL such as sqlite:annals-data/store.db, found {:?}",
+        without_secrets(text)
+    ))
+}
+
+/// A value as `annals config` shows it.
+pub(super) fn shown(kind: Kind, value: &Value) -> String {
+    match (kind, value) {
+        (Kind::Url, Value::Text(url)) => without_secrets(url),
+        (_, Value::Text(text)) => text.clone(),
+        (_, Value::Texts(urls)) => urls
+            .iter()
+            .map(|url| without_secrets(url))
+            .collect::<Vec<_>>()
+            .join(" "),
+        (Kind::Bytes(..), Value::Number(bytes)) => format_bytes(*bytes),
+        (_, Value::Number(number)) => number.to_string(),
+        (_, Value::Duration(duration)) => format_duration(*duration),
+        (_, Value::Address(address)) => address.to_string(),
+    }
+}
