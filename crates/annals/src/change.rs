@@ -1,10 +1,15 @@
 //! What changed: the fields of a value, and the difference of two.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use serde::Serialize;
+// What the derive's output bounds type parameters with.
+#[doc(hidden)]
+pub use serde::Serialize;
+use serde_json::value::RawValue;
 
-use crate::event::{Entity, Event, EventFault, Object, REDACTED, Text, compact_captured};
+use crate::event::{Entity, Event, EventFault, MARK, Object, REDACTED, Text, compact_captured};
 
 /// A type whose changes are recorded. Derive it, or write it by hand where the
 /// fields are not known when compiling.
@@ -72,13 +77,17 @@ struct Entry {
 impl Fields {
     /// The fields that `value` names.
     pub fn of<T: Auditable + ?Sized>(value: &T) -> Self {
-        let mut fields = Self { json: Vec::with_capacity(256), ..Self::default() };
+        let mut fields = Self {
+            json: Vec::with_capacity(256),
+            ..Self::default()
+        };
         value.fields(&mut fields);
         fields
     }
 
     /// Adds a field. A value that cannot be written as JSON (a map whose keys
-    /// are not text) makes the event fail when it is recorded.
+    /// are not text), or a name that was added before, makes the event fail when
+    /// it is recorded.
     pub fn add<T: Serialize + ?Sized>(&mut self, name: impl Into<Text>, value: &T) {
         self.push(name.into(), value, false);
     }
@@ -90,19 +99,47 @@ impl Fields {
 
     fn push<T: Serialize + ?Sized>(&mut self, name: Text, value: &T, redacted: bool) {
         let start = self.json.len();
-        let written = serde_json::to_writer(&mut self.json, value)
-            .map_err(|error| format!("cannot be written as JSON: {error}"))
-            .and_then(|()| check(&self.json[start..]));
-        if let Err(what) = written {
+        if let Err(what) = self.write(&name, value) {
             self.json.truncate(start);
-            self.fault.get_or_insert(EventFault::single(name.clone(), what));
+            // What is wrong with a redacted value may quote it.
+            let what = if redacted {
+                "cannot be written as JSON".to_owned()
+            } else {
+                what
+            };
+            self.fault.get_or_insert(EventFault::single(name, what));
             return;
         }
-        self.entries.push(Entry { name, value: start..self.json.len(), redacted });
+        self.entries.push(Entry {
+            name,
+            value: start..self.json.len(),
+            redacted,
+        });
     }
 
-    fn value(&self, entry: &Entry) -> &[u8] {
-        &self.json[entry.value.clone()]
+    fn write<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), String> {
+        if name == MARK {
+            return Err("is the key that is reserved for the marks that Annals writes".to_owned());
+        }
+        if self.entries.iter().any(|entry| entry.name == name) {
+            return Err("is named twice".to_owned());
+        }
+        let start = self.json.len();
+        serde_json::to_writer(&mut self.json, value)
+            .map_err(|error| format!("cannot be written as JSON: {error}"))?;
+        if !is_plain(&self.json[start..]) {
+            let mut compact = String::new();
+            let text = std::str::from_utf8(&self.json[start..]).unwrap_or_default();
+            compact_captured(text, &mut compact).map_err(|fault| fault.to_string())?;
+            self.json.truncate(start);
+            self.json.extend_from_slice(compact.as_bytes());
+        }
+        Ok(())
+    }
+
+    fn value(&self, entry: &Entry) -> &str {
+        // `serde_json` and the scanner write UTF-8 only.
+        std::str::from_utf8(&self.json[entry.value.clone()]).unwrap_or_default()
     }
 
     fn find(&self, name: &str, hint: usize) -> Option<&Entry> {
@@ -123,7 +160,14 @@ impl Fields {
             // A text always can be written.
             let _ = serde_json::to_writer(&mut text, &*entry.name);
             text.push(b':');
-            text.extend_from_slice(if entry.redacted { REDACTED.as_bytes() } else { self.value(entry) });
+            text.extend_from_slice(
+                if entry.redacted {
+                    REDACTED
+                } else {
+                    self.value(entry)
+                }
+                .as_bytes(),
+            );
         }
         text.push(b'}');
         Object::from_writer(text)
@@ -141,15 +185,17 @@ impl Fields {
     }
 }
 
-/// What every reader must be able to read: no deep nesting, no mark of ours.
-fn check(json: &[u8]) -> Result<(), String> {
-    let opens = json.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
-    let reserved = json.windows(9).any(|window| window == b"\"$annals\"");
-    if opens <= crate::event::MAX_DEPTH && !reserved {
-        return Ok(());
+/// Whether a value that `serde_json` wrote needs no further check: a word, a text
+/// without escapes, or a number without exponent. Others may nest too deep, name
+/// a key twice, look like a mark of ours, or hold raw text of the application's.
+fn is_plain(json: &[u8]) -> bool {
+    match json.first() {
+        Some(b'"') => !json.contains(&b'\\'),
+        Some(b't' | b'f' | b'n') => true,
+        _ => json
+            .iter()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'.')),
     }
-    let text = std::str::from_utf8(json).unwrap_or_default();
-    compact_captured(text, &mut String::new()).map_err(|fault| fault.to_string())
 }
 
 /// The fields that differ, before and after; `None` if none does.
@@ -168,7 +214,7 @@ pub fn diff<T: Auditable + ?Sized>(
         let mut changed = Vec::with_capacity(here.entries.len());
         for (index, entry) in here.entries.iter().enumerate() {
             let other = there.find(&entry.name, index);
-            if other.is_none_or(|other| differ(here.value(entry), there.value(other))) {
+            if other.is_none_or(|other| !same(here.value(entry), there.value(other))) {
                 changed.push(index);
             }
         }
@@ -184,20 +230,39 @@ pub fn diff<T: Auditable + ?Sized>(
     Ok(Some((pick(&old, &gone), pick(&new, &come))))
 }
 
-/// Whether two JSON texts stand for different values: a map may have written
-/// its keys in another order.
-fn differ(one: &[u8], other: &[u8]) -> bool {
+/// Whether two JSON texts stand for the same value: a map may have written its
+/// keys in another order. Numbers are compared as they are written, since not
+/// all of them fit a float. Both were checked, so that they do not nest deep.
+fn same(one: &str, other: &str) -> bool {
     if one == other {
-        return false;
-    }
-    if one.first() != other.first() || !matches!(one.first(), Some(b'{' | b'[')) {
         return true;
     }
-    let parse = serde_json::from_slice::<serde_json::Value>;
-    match (parse(one), parse(other)) {
-        (Ok(one), Ok(other)) => one != other,
-        _ => true,
+    match (one.as_bytes().first(), other.as_bytes().first()) {
+        (Some(b'{'), Some(b'{')) => same_objects(one, other).unwrap_or(false),
+        (Some(b'['), Some(b'[')) => same_arrays(one, other).unwrap_or(false),
+        _ => false,
     }
+}
+
+fn same_objects(one: &str, other: &str) -> Option<bool> {
+    /// A key, borrowed where it has no escapes.
+    #[derive(serde::Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+    struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    let one: BTreeMap<Key<'_>, &RawValue> = serde_json::from_str(one).ok()?;
+    let other: BTreeMap<Key<'_>, &RawValue> = serde_json::from_str(other).ok()?;
+    let mut pairs = one.iter().zip(&other);
+    Some(
+        one.len() == other.len()
+            && pairs.all(|(one, other)| one.0 == other.0 && same(one.1.get(), other.1.get())),
+    )
+}
+
+fn same_arrays(one: &str, other: &str) -> Option<bool> {
+    let one: Vec<&RawValue> = serde_json::from_str(one).ok()?;
+    let other: Vec<&RawValue> = serde_json::from_str(other).ok()?;
+    let mut pairs = one.iter().zip(&other);
+    Some(one.len() == other.len() && pairs.all(|(one, other)| same(one.get(), other.get())))
 }
 
 impl Event {
@@ -214,10 +279,15 @@ impl Event {
     ///
     /// # Errors
     /// If a field cannot be written as JSON.
-    pub fn updated<T: Auditable + ?Sized>(before: &T, after: &T) -> Result<Option<Self>, EventFault> {
+    pub fn updated<T: Auditable + ?Sized>(
+        before: &T,
+        after: &T,
+    ) -> Result<Option<Self>, EventFault> {
         let changed = diff(before, after)?;
         Ok(changed.map(|(old, new)| {
-            Self::new("updated", after.entity()).old_values(old).new_values(new)
+            Self::new("updated", after.entity())
+                .old_values(old)
+                .new_values(new)
         }))
     }
 

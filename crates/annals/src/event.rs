@@ -19,7 +19,7 @@ pub use accept::{Accepted, accept};
 pub(crate) use codec::{Stamp, encode, peek_id};
 pub use codec::{DecodeError, Defaults, EventFault};
 pub use id::EventId;
-pub(crate) use json::{abbreviate, compact_captured};
+pub(crate) use json::{MARK, abbreviate, compact_captured};
 pub use json::{JsonFault, MAX_DEPTH};
 pub(crate) use object::REDACTED;
 pub use object::{Mark, Object};

@@ -6,9 +6,6 @@
 //!
 //! The modules stand in the order of that flow.
 
-#[cfg(feature = "derive")]
-extern crate self as annals;
-
 pub mod capture;
 pub mod change;
 #[cfg(feature = "config")]
@@ -28,7 +25,7 @@ mod sqlite;
 pub use capture::{Audit, AuditOptions, CaptureStats, Delivery, Receipt, WhenFull};
 pub use change::Auditable;
 #[cfg(feature = "derive")]
-// pub use annals_derive::Auditable;
+pub use annals_derive::Auditable;
 pub use context::{InCurrentScope, Scope};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Actor, Context, Entity, Event, EventId, Object, Outcome, Timestamp};

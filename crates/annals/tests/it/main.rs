@@ -1,3 +1,5 @@
 //! The library's tests, in one binary.
 
+#[cfg(feature = "derive")]
+mod derive;
 mod log;
