@@ -1,0 +1,208 @@
+//! `POST /v1/events`: see the crate's page for what goes in and comes out.
+
+mod read;
+
+use std::sync::Arc;
+
+use annals::{Audit, Error, ErrorKind, Event, EventId};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Serialize, Serializer};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::body::{self, BodyFault, Format};
+use crate::limits::Limits;
+use crate::problem::Problem;
+
+/// Bytes of a request's events that wait for the transport at a time, so that a
+/// large request does not fill the capture's buffer alone.
+const FORWARDED_BYTES: usize = 1024 * 1024;
+
+/// After how many seconds to send again what the transport did not take.
+const RETRY_SECONDS: u32 = 2;
+
+/// What the route works with.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    audit: Audit,
+    limits: Limits,
+    /// Counts down [`Limits::held_bytes`].
+    held: Arc<Semaphore>,
+}
+
+/// What became of each event of a request.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    accepted: usize,
+    rejected: Vec<Rejected>,
+    ids: Vec<Option<Id>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Rejected {
+    index: usize,
+    reason: String,
+}
+
+#[derive(Debug)]
+struct Id(EventId);
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// An event of a request, or why it is none, and the bytes that it was written in.
+type Read = (Result<Event, String>, usize);
+
+impl Ingest {
+    pub(crate) fn new(audit: Audit, limits: Limits) -> Self {
+        let held = limits.held_bytes.min(Semaphore::MAX_PERMITS);
+        Self { audit, limits, held: Arc::new(Semaphore::new(held)) }
+    }
+
+    /// Waits until every event that can be taken is durable.
+    async fn forward(&self, events: Vec<Read>) -> Result<Report, Problem> {
+        let deadline = Instant::now() + self.limits.durable_time;
+        let mut report = Report::default();
+        let mut waiting = Vec::new();
+        let mut bytes = 0;
+        for (index, (event, length)) in events.into_iter().enumerate() {
+            match event {
+                Ok(event) => {
+                    report.ids.push(Some(Id(event.id)));
+                    waiting.push((index, self.audit.forward(event)));
+                }
+                Err(reason) => report.reject(index, reason),
+            }
+            bytes += length;
+            if bytes >= FORWARDED_BYTES {
+                settle(&mut report, &mut waiting, deadline).await?;
+                bytes = 0;
+            }
+        }
+        settle(&mut report, &mut waiting, deadline).await?;
+        Ok(report)
+    }
+}
+
+impl Report {
+    fn reject(&mut self, index: usize, reason: String) {
+        self.rejected.push(Rejected { index, reason });
+        match self.ids.get_mut(index) {
+            Some(id) => *id = None,
+            None => self.ids.push(None),
+        }
+    }
+}
+
+/// Waits for the events on their way.
+async fn settle(
+    report: &mut Report,
+    waiting: &mut Vec<(usize, annals::Receipt)>,
+    deadline: Instant,
+) -> Result<(), Problem> {
+    for (index, receipt) in waiting.drain(..) {
+        match timeout_at(deadline, receipt).await {
+            Ok(Ok(())) => report.accepted += 1,
+            Ok(Err(error)) if error.kind() == ErrorKind::Event => {
+                report.reject(index, error.found().to_owned());
+            }
+            Ok(Err(error)) => return Err(unavailable(&error)),
+            Err(_late) => {
+                let detail = "the transport took too long to make the events durable; \
+                              some may be durable, send all of them again";
+                return Err(Problem::retry_after(detail, RETRY_SECONDS));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the client may know; the operator's log has the rest.
+fn unavailable(error: &Error) -> Problem {
+    tracing::warn!(%error, "cannot take events over HTTP");
+    let what = match error.kind() {
+        ErrorKind::Full => "the transport is full",
+        ErrorKind::Closed => "the server is shutting down, or must be restarted",
+        _ => "the transport is away",
+    };
+    let detail = format!("{what}; some of the events may be durable, send all of them again");
+    Problem::retry_after(detail, RETRY_SECONDS)
+}
+
+/// Takes the events of a request.
+pub(crate) async fn ingest(
+    State(ingest): State<Arc<Ingest>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let format = format_of(request.headers()).map_err(Problem::closing)?;
+    let (body, held) = ingest.read(request).await?;
+    let limit = ingest.limits.events;
+    // Reading 16 MiB of JSON takes long enough to hold up other requests.
+    let read = tokio::task::spawn_blocking(move || {
+        let pieces = body::split(&body, format, limit)?;
+        Ok(pieces.into_iter().map(|piece| (piece.accept(), piece.len())).collect::<Vec<Read>>())
+    });
+    let events = match read.await {
+        Ok(Ok(events)) => events,
+        Ok(Err(fault @ BodyFault::NotJson(_))) => {
+            return Err(Problem::new(StatusCode::BAD_REQUEST, fault.to_string()));
+        }
+        Ok(Err(fault @ BodyFault::TooMany { .. })) => {
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, fault.to_string()));
+        }
+        Err(_) => return Err(Problem::retry_after("the server is shutting down", RETRY_SECONDS)),
+    };
+    let report = ingest.forward(events).await?;
+    drop(held);
+    if report.accepted == 0 && !report.rejected.is_empty() {
+        let detail = match &*report.rejected {
+            [only] => format!("the event was refused: {}", only.reason),
+            all => format!("all {} events were refused; rejected says why", all.len()),
+        };
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).report(report));
+    }
+    Ok((StatusCode::ACCEPTED, axum::Json(report)).into_response())
+}
+
+/// Answers every other method.
+pub(crate) async fn post_only() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "events are sent here with POST")
+        .header(header::ALLOW, HeaderValue::from_static("POST"))
+        .closing()
+}
+
+fn format_of(headers: &HeaderMap) -> Result<Format, Problem> {
+    let unsupported = |what: &str| {
+        let detail = format!("{what}; send application/json or application/x-ndjson, in UTF-8");
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    };
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(unsupported(&format!("Content-Encoding {encoding:?} is not understood")));
+    }
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (given, None) = (types.next(), types.next()) else {
+        return Err(unsupported("there are several Content-Type headers"));
+    };
+    let Some(given) = given else { return Err(unsupported("there is no Content-Type header")) };
+    let text = given.to_str().unwrap_or_default();
+    let mut parts = text.split(';').map(str::trim);
+    let format = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "application/json" => Format::Json,
+        "application/x-ndjson" => Format::Ndjson,
+        _ => return Err(unsupported(&format!("Content-Type {given:?} is not understood"))),
+    };
+    for parameter in parts.filter(|parameter| !parameter.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        if name.eq_ignore_ascii_case("charset") && !value.trim_matches('"').eq_ignore_ascii_case("utf-8") {
+            return Err(unsupported(&format!("the charset {value:?} is not understood")));
+        }
+    }
+    Ok(format)
+}

@@ -1,0 +1,53 @@
+//! HTTP for annals: events come in at `POST /v1/events`.
+//!
+//! What it is not: there are no keys yet, so it serves loopback only, and refuses
+//! to bind anything else. Even there a web page in someone's browser cannot post
+//! to it (see [`Server`]).
+//!
+//! # Ingest
+//!
+//! `POST /v1/events` takes, by its Content-Type,
+//!
+//! - `application/json`: one event as an object, or an array of them;
+//! - `application/x-ndjson`: one event a line; blank lines do not count.
+//!
+//! Each event is taken or refused on its own. `202 Accepted` means that every
+//! event that was taken is durable in the transport:
+//!
+//! ```json
+//! {"accepted":2,
+//!  "rejected":[{"index":1,"reason":"action: must not be empty"}],
+//!  "ids":["01a202b2-c57b-71f3-8a2b-5c0d9e4f1a67",null,"01a202b2-c57b-71f3-9a11-0d2b9e4f1a67"]}
+//! ```
+//!
+//! `ids` has one entry for each event of the request, in its order, and `null`
+//! where the event was refused; `index` counts from 0 in the same order. An event
+//! whose sender named it (by a `UUIDv7`, or by another id or `source_id` together
+//! with `occurred_at`) may be sent again as often as one likes: the same request
+//! gives the same ids and the same bytes, and the store keeps one.
+//!
+//! Every other answer is a problem (RFC 9457) with a `detail` for people:
+//!
+//! | status | when | was anything taken? |
+//! |---|---|---|
+//! | 400 | the body is not JSON, or ended early; `detail` names the byte | no |
+//! | 403 | it came from a web page | no |
+//! | 405 | another method than POST | no |
+//! | 408 | the body took longer than [`Limits::body_time`] | no |
+//! | 413 | more bytes or more events than [`Limits`] allow | no |
+//! | 415 | another content type, or an encoded body | no |
+//! | 421 | the Host is not this server's loopback name | no |
+//! | 422 | every event was refused; `rejected` names them | no |
+//! | 503 | the transport is full or away, or the server is busy; see `Retry-After` | perhaps: send all of it again |
+//!
+//! `GET /livez` answers 200 while the process serves.
+
+pub mod body;
+mod guard;
+mod ingest;
+mod limits;
+mod problem;
+mod server;
+
+pub use limits::Limits;
+pub use server::Server;

@@ -1,0 +1,159 @@
+//! The listening socket and its connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals::{Audit, Error, ErrorKind, Result};
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::guard::guard;
+use crate::ingest::{self, Ingest};
+use crate::limits::Limits;
+use crate::problem::Problem;
+
+/// How long to wait after the system could not accept a connection, as when it
+/// has no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves HTTP on loopback.
+///
+/// Until there are keys, whoever reaches the socket may write into the trail, so
+/// it binds loopback addresses only. A web page that is open on this machine
+/// reaches loopback too; it is refused by its Host, Origin and Sec-Fetch-Site
+/// headers, and by the content type.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    app: Router,
+    limits: Limits,
+}
+
+impl Server {
+    /// Binds `address`, for events that go to `audit`. The caller shuts `audit`
+    /// down after [`Server::run`] has returned. `WhenFull::Fail` suits it best:
+    /// a full buffer then becomes a 503 at once, and the client keeps the events.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] for an address that others can reach,
+    /// [`ErrorKind::Away`] when the system refuses the address.
+    pub async fn bind(address: SocketAddr, audit: Audit, limits: Limits) -> Result<Self> {
+        let doing = || format!("listen on {address}");
+        if !address.ip().to_canonical().is_loopback() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                doing(),
+                "not a loopback address: without keys, everyone who reaches it could write events",
+            )
+            .hint(format!("use 127.0.0.1:{}", address.port())));
+        }
+        let refused = |error: io::Error| {
+            let hint = match error.kind() {
+                io::ErrorKind::AddrInUse => "another program listens there; choose another port",
+                io::ErrorKind::PermissionDenied => "choose a port above 1023",
+                _ => "check the address",
+            };
+            Error::new(ErrorKind::Away, doing(), &error).hint(hint).caused_by(error)
+        };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let app = app(Arc::new(Ingest::new(audit, limits.clone())), address);
+        Ok(Self { listener, address, app, limits })
+    }
+
+    /// The address that it is bound to, with the port that the system chose if it
+    /// was asked for port 0.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` resolves; then accepts nothing more, and returns when
+    /// the requests in flight have been answered, or after [`Limits::stop_time`].
+    ///
+    /// # Errors
+    /// None today; what concerns one connection is logged.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
+        let (stopping, told) = watch::channel(false);
+        let room = Arc::new(Semaphore::new(self.limits.connections));
+        let mut connections = JoinSet::new();
+        let mut stop = pin!(stop);
+        loop {
+            let accepted = async {
+                // The semaphore is never closed.
+                let place = Arc::clone(&room).acquire_owned().await.ok();
+                (place, self.listener.accept().await)
+            };
+            tokio::select! {
+                () = &mut stop => break,
+                Some(_) = connections.join_next() => {}
+                (place, accepted) = accepted => match accepted {
+                    Ok((stream, _)) => {
+                        let work = connection(stream, self.app.clone(), self.limits.head_time, told.clone());
+                        connections.spawn(async move {
+                            work.await;
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(self.listener);
+        stopping.send_replace(true);
+        let all = async { while connections.join_next().await.is_some() {} };
+        if timeout(self.limits.stop_time, all).await.is_err() {
+            tracing::warn!(connections = connections.len(), "closing connections that did not finish in time");
+        }
+        Ok(())
+    }
+}
+
+fn app(ingest: Arc<Ingest>, address: SocketAddr) -> Router {
+    Router::new()
+        .route("/v1/events", post(ingest::ingest).fallback(ingest::post_only))
+        .with_state(ingest)
+        .route("/livez", get(|| async { "ok\n" }))
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here") })
+        .layer(axum::middleware::from_fn_with_state(address, guard))
+}
+
+/// Serves one connection until either side closes it; once told to stop, until
+/// the request in flight is answered.
+async fn connection(
+    stream: TcpStream,
+    app: Router,
+    head_time: Duration,
+    mut told: watch::Receiver<bool>,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_time)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        _ = async { told.wait_for(|stopping| *stopping).await.is_ok() } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
