@@ -10,6 +10,8 @@ pub mod capture;
 pub mod change;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod context;
 pub mod error;
 pub mod event;

@@ -14,6 +14,7 @@
 
 #[cfg(feature = "file")]
 pub mod file;
+mod prune;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -26,6 +27,8 @@ use serde::Deserialize;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{DecodeError, Event, EventId, Timestamp};
 use crate::query::{Filter, Page, Query};
+
+pub use prune::{PRUNED, Pruned, prune};
 
 /// Takes batches of events, durably.
 #[async_trait]

@@ -1,53 +1,198 @@
-//! The SQLite store.
+//! The SQLite store: one file, for one machine.
+//!
+//! What it promises beyond [`crate::store`]: an append returns once its commit
+//! was synced to disk (`synchronous=FULL`); several processes may append to one
+//! file at once, one after the other; reading never waits for appends, nor they
+//! for reading. After a failed write the connection is closed and opened anew.
+//!
+//! What it is not: a file on a network share (SQLite's locks do not hold there).
 
-use std::sync::Arc;
+mod append;
+mod prune;
+mod read;
+mod schema;
+mod tiles;
+mod verify;
+mod walk;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 
+use self::prune::Planning;
+use self::walk::Walk;
 use super::{Appended, Appender, PrunePlan, Record, Removed, Store, StoreStats, Stored};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
+use crate::log::{Edge, Hash};
 use crate::query::{Page, Query};
+use crate::sqlite::{Connection, Open, explain};
+
+pub use verify::LogCheck;
+
+/// Connections that read; more would only wait for the same disk.
+const READERS: usize = 2;
 
 /// A store in a SQLite database.
 #[derive(Debug)]
-pub struct SqliteStore;
+pub struct SqliteStore {
+    path: PathBuf,
+    writer: Connection,
+    /// Opened when first needed: a worker's store never reads.
+    readers: [OnceCell<Connection>; READERS],
+    turn: AtomicUsize,
+    /// The log's edge after the last append of this handle. Locked on the
+    /// writer's thread only.
+    edge: Arc<Mutex<Option<Edge>>>,
+}
 
 impl SqliteStore {
-    /// Opens.
-    pub async fn open(_path: &str) -> Result<Self> {
-        todo!()
+    /// Opens the store in the file at `path`, and makes it if there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Away`] if the file cannot be opened or made,
+    /// [`ErrorKind::Damaged`] if it is no database or of a newer version.
+    pub async fn open(path: &str) -> Result<Self> {
+        Self::open_file(path, true).await
+    }
+
+    /// Opens the store in the file at `path`, for those who only read and would
+    /// not want an empty one made.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; also if there is no store in that file.
+    pub async fn open_existing(path: &str) -> Result<Self> {
+        Self::open_file(path, false).await
+    }
+
+    async fn open_file(path: &str, make: bool) -> Result<Self> {
+        let doing = format!("open the store sqlite:{path}");
+        if path.is_empty() {
+            return Err(Error::new(ErrorKind::Usage, doing, "the URL names no file")
+                .hint("write sqlite:PATH"));
+        }
+        let path = PathBuf::from(path);
+        let open = Open { path: path.clone(), what: "the store", write: make };
+        let writer = Connection::open(open, move |connection| {
+            if !make {
+                schema::check(connection, &doing)?;
+            }
+            schema::migrate(connection, &doing)
+        });
+        Ok(Self {
+            path,
+            writer: writer.await?,
+            readers: std::array::from_fn(|_| OnceCell::new()),
+            turn: AtomicUsize::new(0),
+            edge: Arc::default(),
+        })
+    }
+
+    /// The reading connections, in turn.
+    async fn reader(&self) -> Result<&Connection> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % READERS;
+        self.readers[turn].get_or_try_init(|| self.open_reader()).await
+    }
+
+    async fn open_reader(&self) -> Result<Connection> {
+        let doing = format!("read the store sqlite:{}", self.path.display());
+        let open = Open { path: self.path.clone(), what: "the store", write: false };
+        Connection::open(open, move |connection| {
+            schema::check(connection, &doing)?;
+            connection
+                .pragma_update(None, "query_only", true)
+                .map_err(|error| explain(doing.as_str(), error))
+        })
+        .await
+    }
+
+    /// The log's size and root, as its tiles have them.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or a tile is missing.
+    pub async fn log_root(&self) -> Result<(u64, Hash)> {
+        self.reader().await?.call("read the log of", |connection| verify::root(connection)).await
+    }
+
+    /// Recomputes every leaf of the log from the events and tombstones, and
+    /// compares the tiles with them. Reads the whole store, on a connection of
+    /// its own and in one snapshot: until it is done, the file's write-ahead log
+    /// is not shortened.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] names the first place that is not as it was
+    /// appended.
+    pub async fn verify_log(&self) -> Result<LogCheck> {
+        let own = self.open_reader().await?;
+        own.call("verify the log of", |connection| verify::verify(connection)).await
     }
 }
 
 #[async_trait]
 impl Appender for SqliteStore {
     fn url(&self) -> &str {
-        todo!()
+        self.writer.url()
     }
-    async fn append(&self, _batch: Arc<[Record]>) -> Result<Vec<Appended>> {
-        todo!()
+
+    async fn append(&self, batch: Arc<[Record]>) -> Result<Vec<Appended>> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let edge = Arc::clone(&self.edge);
+        let work = move |connection: &mut rusqlite::Connection| {
+            let mut edge = edge.lock().unwrap_or_else(PoisonError::into_inner);
+            append::append(connection, &batch, &mut edge)
+        };
+        self.writer.call("append events to", work).await
     }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn get(&self, _id: EventId) -> Result<Option<Stored>> {
-        todo!()
+    async fn get(&self, id: EventId) -> Result<Option<Stored>> {
+        self.reader().await?.call("read an event of", move |reader| read::get(reader, id)).await
     }
-    async fn query(&self, _query: Query) -> Result<Page> {
-        todo!()
+
+    async fn query(&self, query: Query) -> Result<Page> {
+        let reader = self.reader().await?;
+        let mut walk = Walk::begin(query)?;
+        loop {
+            let slice = reader.call("query", move |reader| Ok((walk.slice(reader)?, walk)));
+            match slice.await? {
+                (Some(page), _) => return Ok(page),
+                (None, begun) => walk = begun,
+            }
+        }
     }
-    async fn window(&self, _from: u64, _limit: usize) -> Result<Vec<Stored>> {
-        todo!()
+
+    async fn window(&self, from: u64, limit: usize) -> Result<Vec<Stored>> {
+        let limit = limit.min(Query::MAX_LIMIT);
+        let reader = self.reader().await?;
+        reader.call("read events of", move |reader| read::window(reader, from, limit)).await
     }
+
     async fn stats(&self) -> Result<StoreStats> {
-        todo!()
+        self.reader().await?.call("read the figures of", |reader| read::stats(reader)).await
     }
-    async fn prune_plan(&self, _before: Timestamp) -> Result<PrunePlan> {
-        todo!()
+
+    async fn prune_plan(&self, before: Timestamp) -> Result<PrunePlan> {
+        let reader = self.reader().await?;
+        let mut planning = Planning::begin(before);
+        loop {
+            let slice = reader
+                .call("plan to prune", move |reader| Ok((planning.slice(reader)?, planning)));
+            match slice.await? {
+                (Some(plan), _) => return Ok(plan),
+                (None, begun) => planning = begun,
+            }
+        }
     }
-    async fn prune_step(&self, _before: Timestamp, _below: u64, _limit: usize) -> Result<Removed> {
-        todo!()
+
+    async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
+        let work = move |writer: &mut rusqlite::Connection| prune::step(writer, before, below, limit);
+        self.writer.call("prune", work).await
     }
 }

@@ -3,3 +3,5 @@
 #[cfg(feature = "derive")]
 mod derive;
 mod log;
+#[cfg(all(feature = "conformance", feature = "sqlite"))]
+mod store;

@@ -1,0 +1,130 @@
+//! Pruning: rows become tombstones; the log stays as it is.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::tiles::Head;
+use crate::error::{Error, ErrorKind};
+use crate::event::{EventId, Timestamp};
+use crate::log::{self, SALT_BYTES};
+use crate::sqlite::Failure;
+use crate::store::{PRUNED, PrunePlan, Removed};
+
+/// Rows that a plan looks at in one go, so that other readers get their turn.
+const SLICE: usize = 20_000;
+
+/// Pages of a file that a step gives back to the operating system, at most.
+const VACUUM_PAGES: u32 = 2_000;
+
+/// Free pages that stay in the file for the next events.
+const SPARE_PAGES: i64 = 1_000;
+
+/// A plan under way: a slice of it is made at a time.
+#[derive(Debug)]
+pub(super) struct Planning {
+    before: Timestamp,
+    plan: PrunePlan,
+    /// The last row that was looked at.
+    after: (i64, i64),
+}
+
+impl Planning {
+    pub(super) fn begin(before: Timestamp) -> Self {
+        let plan = PrunePlan { events: 0, bytes: 0, oldest: None, newest: None, below: 0 };
+        Self { before, plan, after: (-1, -1) }
+    }
+
+    /// Looks at the next slice; answers the plan when there is no further one.
+    pub(super) fn slice(&mut self, connection: &Connection) -> Result<Option<PrunePlan>, Failure> {
+        if self.after.0 < 0 {
+            self.plan.below = Head::read(connection)?.size;
+        }
+        let mut select = connection.prepare_cached(
+            "SELECT occurred_at, position, length(body) FROM annals_events \
+             INDEXED BY annals_events_time WHERE (occurred_at, position) > (?1, ?2) \
+             AND occurred_at < ?3 AND position < ?4 AND action <> ?5 \
+             ORDER BY occurred_at, position LIMIT ?6",
+        )?;
+        let (time, position) = self.after;
+        let before = self.before.as_micros();
+        let mut rows =
+            select.query(params![time, position, before, self.plan.below, PRUNED, SLICE])?;
+        let mut seen = 0;
+        while let Some(row) = rows.next()? {
+            seen += 1;
+            self.after = (row.get(0)?, row.get(1)?);
+            self.plan.events += 1;
+            self.plan.bytes += row.get::<_, u64>(2)?;
+            self.plan.newest = Timestamp::from_micros(self.after.0);
+            self.plan.oldest = self.plan.oldest.or(self.plan.newest);
+        }
+        Ok((seen < SLICE).then_some(self.plan))
+    }
+}
+
+/// Removes up to `limit` events in one transaction.
+pub(super) fn step(
+    connection: &mut Connection,
+    before: Timestamp,
+    below: u64,
+    limit: usize,
+) -> Result<Removed, Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let removed = bury(&transaction, before, below, limit)?;
+    transaction.execute(
+        "UPDATE annals_log_head SET events = events - ?1, bytes = bytes - ?2",
+        (removed.events, removed.bytes),
+    )?;
+    transaction.commit()?;
+    give_back(connection)?;
+    Ok(removed)
+}
+
+fn bury(
+    transaction: &Transaction<'_>,
+    before: Timestamp,
+    below: u64,
+    limit: usize,
+) -> Result<Removed, Failure> {
+    // The events that tell of removals stay: without them, the others' absence
+    // would be unexplained.
+    let mut select = transaction.prepare_cached(
+        "SELECT position, id, salt, body FROM annals_events INDEXED BY annals_events_time \
+         WHERE occurred_at < ?1 AND position < ?2 AND action <> ?3 \
+         ORDER BY occurred_at, position LIMIT ?4",
+    )?;
+    let mut rows = select.query(params![before.as_micros(), below, PRUNED, limit])?;
+    let mut tombstones = Vec::new();
+    let mut removed = Removed::default();
+    while let Some(row) = rows.next()? {
+        let salt: [u8; SALT_BYTES] = row.get(2)?;
+        let body = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+        tombstones.push((row.get::<_, i64>(0)?, row.get::<_, [u8; 16]>(1)?, log::commitment(&salt, body)));
+        removed.events += 1;
+        removed.bytes += body.len() as u64;
+    }
+    let mut bury = transaction.prepare_cached(
+        "INSERT INTO annals_tombstones (position, id, commitment) VALUES (?1, ?2, ?3)",
+    )?;
+    let mut delete = transaction.prepare_cached("DELETE FROM annals_events WHERE position = ?1")?;
+    for (position, id, commitment) in tombstones {
+        if EventId::from_bytes(id).is_none() {
+            let found = format!("the id at position {position} is no UUIDv7");
+            return Err(Error::new(ErrorKind::Damaged, "prune events", found).into());
+        }
+        bury.execute((position, id, commitment))?;
+        delete.execute([position])?;
+    }
+    Ok(removed)
+}
+
+/// Shortens the file by some of the pages that are free, if there are many.
+fn give_back(connection: &Connection) -> Result<(), Failure> {
+    let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+    if free <= SPARE_PAGES {
+        return Ok(());
+    }
+    let pages = u32::try_from(free - SPARE_PAGES).unwrap_or(u32::MAX).min(VACUUM_PAGES);
+    // Each row that it answers is a page moved.
+    connection.pragma(None, "incremental_vacuum", pages, |_| Ok(()))?;
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! Queries: a walk along one index, in the order that people read.
+//!
+//! Every query is one keyset walk along the index that fits its filter best, and
+//! tests the rest of the filter on each row; nothing is ever sorted. The walk
+//! goes in slices, so that a filter that lets little through neither holds up
+//! other readers nor runs without a bound: after [`MAX_SCANNED`] rows the page
+//! ends with what was found, and its cursor goes on from there.
+
+use std::mem;
+
+use rusqlite::{Connection, named_params};
+
+use super::read::{ANSWER_BYTES, stored};
+use super::tiles::Head;
+use crate::error::Result;
+use crate::query::{Cursor, Filter, Order, Page, Query};
+use crate::sqlite::Failure;
+use crate::store::{Stored, matches_body};
+
+/// Rows that one slice looks at.
+const SLICE: usize = 4_096;
+
+/// Rows that one page looks at.
+const MAX_SCANNED: usize = 64 * SLICE;
+
+/// A query under way.
+#[derive(Debug)]
+pub(super) struct Walk {
+    query: Query,
+    /// The log's size when the first page was read.
+    size: Option<u64>,
+    /// The last row that was looked at: its time and position.
+    at: Option<(i64, u64)>,
+    scanned: usize,
+    bytes: usize,
+    events: Vec<Stored>,
+}
+
+/// How a slice ended.
+enum Slice {
+    /// There is nothing more to find.
+    End,
+    /// The page is full, and there is more.
+    Full,
+    /// Its rows were used up.
+    GoOn,
+}
+
+impl Walk {
+    pub(super) fn begin(mut query: Query) -> Result<Self> {
+        query.limit = query.limit.clamp(1, Query::MAX_LIMIT);
+        let cursor = query.cursor;
+        if let Some(cursor) = &cursor {
+            cursor.check(&query)?;
+        }
+        Ok(Self {
+            size: cursor.map(|cursor| cursor.size),
+            at: cursor.map(|cursor| (cursor.micros, cursor.position)),
+            query,
+            scanned: 0,
+            bytes: 0,
+            events: Vec::new(),
+        })
+    }
+
+    /// Walks on; answers the page once it is done.
+    pub(super) fn slice(&mut self, connection: &Connection) -> Result<Option<Page>, Failure> {
+        let size = match self.size {
+            Some(size) => size,
+            None => *self.size.insert(Head::read(connection)?.size),
+        };
+        let more = match self.step(connection, size)? {
+            Slice::End => false,
+            Slice::Full => true,
+            Slice::GoOn if self.scanned >= MAX_SCANNED => true,
+            Slice::GoOn => return Ok(None),
+        };
+        let next = self.at.filter(|_| more).map(|(micros, position)| Cursor {
+            micros,
+            position,
+            size,
+            query: Cursor::fingerprint(&self.query.filter, self.query.order),
+        });
+        Ok(Some(Page { events: mem::take(&mut self.events), next }))
+    }
+
+    fn step(&mut self, connection: &Connection, size: u64) -> Result<Slice, Failure> {
+        let filter = &self.query.filter;
+        let mut select = connection.prepare_cached(&sql(filter, self.query.order))?;
+        let (time, position) = self.at.map_or(self.outermost(), |(time, position)| {
+            (time, i64::try_from(position).unwrap_or(i64::MAX))
+        });
+        let entity = filter.entity.as_ref();
+        let actor = filter.actor.as_ref();
+        let micros = |time: Option<crate::Timestamp>| time.map(crate::Timestamp::as_micros);
+        let mut rows = select.query(named_params! {
+            ":time": time,
+            ":position": position,
+            ":since": micros(filter.since).unwrap_or(i64::MIN),
+            ":until": micros(filter.until).unwrap_or(i64::MAX),
+            ":size": size,
+            ":by_entity": entity.is_some(),
+            ":entity_kind": entity.map(|entity| &*entity.kind),
+            ":entity_id": entity.and_then(|entity| entity.id.as_deref()),
+            ":entity_type": filter.entity_type,
+            ":actor_kind": actor.and_then(|actor| actor.kind.as_deref()),
+            ":actor_id": actor.map(|actor| &*actor.id),
+            ":tenant": filter.tenant,
+            ":action": filter.action,
+            ":outcome": filter.outcome.map(crate::Outcome::as_str),
+            ":request": filter.request,
+            ":slice": SLICE,
+        })?;
+        let mut seen = 0;
+        while let Some(row) = rows.next()? {
+            seen += 1;
+            let body = row.get_ref(3)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+            let key = (row.get(4)?, row.get(0)?);
+            if body.is_some_and(|body| matches_body(filter, body)) {
+                if self.events.len() == self.query.limit || self.bytes >= ANSWER_BYTES {
+                    return Ok(Slice::Full);
+                }
+                let event = stored(row)?;
+                self.bytes += event.body.len();
+                self.events.push(event);
+            }
+            self.at = Some(key);
+        }
+        self.scanned += seen;
+        Ok(if seen < SLICE { Slice::End } else { Slice::GoOn })
+    }
+
+    /// A place before every event in the order of the walk.
+    fn outermost(&self) -> (i64, i64) {
+        match self.query.order {
+            Order::NewestFirst => (i64::MAX, i64::MAX),
+            Order::OldestFirst => (-1, -1),
+        }
+    }
+}
+
+/// The statement of a walk. A row that the filter does not let through comes
+/// without its body, which is then not read from the file either.
+fn sql(filter: &Filter, order: Order) -> String {
+    let (index, narrow) = match filter {
+        Filter { entity: Some(_), .. } => {
+            ("entity", "entity_type = :entity_kind AND entity_id IS :entity_id AND")
+        }
+        Filter { actor: Some(_), .. } => ("actor", "actor_id = :actor_id AND"),
+        Filter { tenant: Some(_), .. } => ("tenant", "tenant = :tenant AND"),
+        _ => ("time", ""),
+    };
+    let (beyond, direction) = match order {
+        Order::NewestFirst => ("<", "DESC"),
+        Order::OldestFirst => (">", "ASC"),
+    };
+    format!(
+        "SELECT position, id, appended_at, CASE WHEN position < :size \
+         AND (NOT :by_entity OR (entity_type = :entity_kind AND entity_id IS :entity_id)) \
+         AND (:entity_type IS NULL OR entity_type = :entity_type) \
+         AND (:actor_kind IS NULL OR actor_type = :actor_kind) \
+         AND (:actor_id IS NULL OR actor_id = :actor_id) \
+         AND (:tenant IS NULL OR tenant = :tenant) \
+         AND (:action IS NULL OR action = :action) \
+         AND (:outcome IS NULL OR outcome = :outcome) \
+         AND (:request IS NULL OR request_id = :request) \
+         THEN body END, occurred_at \
+         FROM annals_events INDEXED BY annals_events_{index} \
+         WHERE {narrow} (occurred_at, position) {beyond} (:time, :position) \
+         AND occurred_at >= :since AND occurred_at < :until \
+         ORDER BY occurred_at {direction}, position {direction} LIMIT :slice"
+    )
+}
