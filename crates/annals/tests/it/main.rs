@@ -3,5 +3,4 @@
 #[cfg(feature = "derive")]
 mod derive;
 mod log;
-#[cfg(all(feature = "conformance", feature = "sqlite"))]
 mod store;
