@@ -44,6 +44,15 @@ pub trait Appender: Send + Sync + fmt::Debug {
     /// nothing of the batch is then stored, and the caller splits it.
     /// [`ErrorKind::Away`] when the store cannot be reached.
     async fn append(&self, batch: Arc<[Record]>) -> Result<Vec<Appended>>;
+
+    /// Lets go of the files it has open and opens them anew, as on SIGHUP after
+    /// someone moved them. Whoever has no such files has nothing to do.
+    ///
+    /// # Errors
+    /// When it cannot be opened anew.
+    async fn reopen(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// An appender that is read, pruned and proved.

@@ -1,6 +1,11 @@
 //! The library's tests, in one binary.
 
+// A test fails by panicking.
+#![allow(clippy::unwrap_used)]
+
 #[cfg(feature = "derive")]
 mod derive;
+#[cfg(feature = "file")]
+mod file;
 mod log;
 mod store;
