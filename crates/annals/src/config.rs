@@ -121,13 +121,14 @@ impl CaptureSettings {
     /// The options of a capture handle.
     #[must_use]
     pub fn options(&self) -> AuditOptions {
-        let mut options = AuditOptions::default();
-        options.delivery = self.delivery;
-        options.when_full = self.when_full;
-        options.buffer_bytes = self.buffer_bytes;
-        options.linger = self.linger;
-        options.max_block = self.max_block;
-        options
+        AuditOptions {
+            delivery: self.delivery,
+            when_full: self.when_full,
+            buffer_bytes: self.buffer_bytes,
+            linger: self.linger,
+            max_block: self.max_block,
+            ..AuditOptions::default()
+        }
     }
 }
 

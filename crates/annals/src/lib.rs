@@ -31,3 +31,5 @@ pub use annals_derive::Auditable;
 pub use context::{InCurrentScope, Scope};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Actor, Context, Entity, Event, EventId, Object, Outcome, Timestamp};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteCheck, check_sqlite, sqlite_version};

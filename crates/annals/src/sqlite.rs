@@ -4,6 +4,8 @@
 //! own thread, one after the other, so that no async task ever blocks on a file
 //! and no lock is held across an `.await`. It works under any executor.
 
+mod check;
+
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -14,6 +16,8 @@ use rusqlite::OpenFlags;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, ErrorKind, Result};
+
+pub use check::{SqliteCheck, check_sqlite, sqlite_version};
 
 /// SQLite 3.7.0 to 3.51.2 can corrupt a WAL database that two connections
 /// checkpoint at once (sqlite.org/wal.html, "the WAL-reset bug").

@@ -190,17 +190,18 @@ impl Values {
     }
 
     fn worker(&self) -> WorkerOptions {
-        let mut options = WorkerOptions::default();
-        options.batch_size = self.size("worker.batch_size");
-        options.batch_bytes = self.size("worker.batch_bytes");
-        options.flush_interval = self.duration("worker.flush_interval").unwrap_or_default();
-        options.concurrency = self.size("worker.concurrency");
-        options.retries = u32::try_from(self.size("worker.retries")).unwrap_or(u32::MAX);
-        options.lease = self.duration("worker.lease").unwrap_or_default();
-        options.time_limit = self.duration("worker.time_limit");
-        options.max_events = self.number("worker.max_events");
-        options.memory_limit = self.number("worker.memory_limit");
-        options
+        WorkerOptions {
+            batch_size: self.size("worker.batch_size"),
+            batch_bytes: self.size("worker.batch_bytes"),
+            flush_interval: self.duration("worker.flush_interval").unwrap_or_default(),
+            concurrency: self.size("worker.concurrency"),
+            retries: u32::try_from(self.size("worker.retries")).unwrap_or(u32::MAX),
+            lease: self.duration("worker.lease").unwrap_or_default(),
+            time_limit: self.duration("worker.time_limit"),
+            max_events: self.number("worker.max_events"),
+            memory_limit: self.number("worker.memory_limit"),
+            ..WorkerOptions::default()
+        }
     }
 
     fn capture(&self) -> CaptureSettings {

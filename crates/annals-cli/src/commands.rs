@@ -1,0 +1,43 @@
+//! The commands, one file each.
+
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod failed;
+pub(crate) mod history;
+pub(crate) mod init;
+pub(crate) mod migrate;
+pub(crate) mod prune;
+pub(crate) mod query;
+pub(crate) mod record;
+pub(crate) mod recover;
+pub(crate) mod serve;
+pub(crate) mod stats;
+pub(crate) mod tail;
+pub(crate) mod up;
+pub(crate) mod work;
+
+use crate::args::Command;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// Runs one command.
+pub(crate) async fn run(command: Command, session: Session) -> Result<(), Failure> {
+    match command {
+        Command::Demo(demo) => demo.run(&session).await,
+        Command::Up(up) => up.run(&session).await,
+        Command::Init(init) => init.run(&session),
+        Command::Record(record) => record.run(&session).await,
+        Command::Work(work) => work.run(&session).await,
+        Command::Serve(serve) => serve.run(&session).await,
+        Command::Tail(tail) => tail.run(&session).await,
+        Command::History(history) => history.run(&session).await,
+        Command::Query(query) => query.run(&session).await,
+        Command::Stats(stats) => stats.run(&session).await,
+        Command::Failed(failed) => failed.run(&session).await,
+        Command::Recover(recover) => recover.run(&session).await,
+        Command::Prune(prune) => prune.run(&session).await,
+        Command::Migrate(migrate) => migrate.run(&session).await,
+        Command::Doctor(doctor) => doctor.run(&session).await,
+        Command::Config(config) => config.run(&session),
+    }
+}

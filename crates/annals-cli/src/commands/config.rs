@@ -1,0 +1,46 @@
+//! `annals config`: every setting, its value and where it came from.
+
+use annals::config::Origin;
+use clap::Args;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::render::shown;
+use crate::render::style::{BOLD, DIM};
+use crate::render::table::Table;
+use crate::session::Session;
+
+/// Show every setting, its value and where it came from
+#[derive(Debug, Args)]
+pub(crate) struct Config {}
+
+impl Config {
+    pub(crate) fn run(&self, session: &Session) -> Result<(), Failure> {
+        if session.out.json() {
+            for resolved in &session.config.settings {
+                session.out.object(&json!({
+                    "key": resolved.setting.key,
+                    "value": resolved.value,
+                    "origin": resolved.origin.to_string(),
+                    "variable": resolved.setting.variable(),
+                }))?;
+            }
+            return Ok(());
+        }
+        let mut table = Table::new(&["SETTING", "VALUE", "FROM"]);
+        for resolved in &session.config.settings {
+            let style = if resolved.origin == Origin::Default {
+                DIM
+            } else {
+                BOLD
+            };
+            let value = resolved.value.as_deref().unwrap_or("(not set)");
+            let origin = resolved.origin.to_string();
+            table.styled(
+                style,
+                [resolved.setting.key, &shown(value), &shown(&origin)],
+            );
+        }
+        session.out.text(table)
+    }
+}

@@ -1,0 +1,37 @@
+//! `annals migrate`: the tables of queues and store.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::session::{Session, shown_url};
+
+/// Create the tables
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {}
+
+impl Migrate {
+    /// Opening for writing makes what is missing and refuses what is newer.
+    pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
+        session.refuse_memory()?;
+        for transport in session.transports().await? {
+            ready(session, "transport", transport.url())?;
+        }
+        ready(session, "store", session.appender().await?.url())?;
+        for mirror in session.mirrors().await? {
+            ready(session, "mirror", mirror.url())?;
+        }
+        Ok(())
+    }
+}
+
+fn ready(session: &Session, what: &'static str, url: &str) -> Result<(), Failure> {
+    if session.out.json() {
+        return session
+            .out
+            .object(&json!({ "what": what, "url": url, "ready": true }));
+    }
+    session
+        .out
+        .line(format!("{what:9}  {}  ready", shown_url(url)))
+}

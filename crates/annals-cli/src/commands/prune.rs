@@ -1,0 +1,175 @@
+//! `annals prune`: remove old events.
+
+use std::time::Duration;
+
+use annals::Timestamp;
+use annals::config::Flag;
+use annals::store::{PrunePlan, Removed, Store};
+use clap::Args;
+use serde_json::json;
+
+use crate::args::push;
+use crate::failure::Failure;
+use crate::render::line::{Clock, time};
+use crate::render::size::{bytes, plural};
+use crate::session::{Session, shown_url};
+use crate::signals::Signals;
+
+/// Events to remove in one transaction: short enough for a worker to append in
+/// between.
+const STEP: usize = 500;
+
+/// What is left to others between two steps.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Remove old events
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// Remove events that occurred longer ago than this, such as 90d
+    #[arg(long, value_name = "AGE")]
+    older_than: Option<String>,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Prune {
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let mut flags = Vec::new();
+        push(
+            &mut flags,
+            "prune.older_than",
+            "--older-than",
+            self.older_than.as_ref(),
+        );
+        flags
+    }
+
+    pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let Some(age) = session.config.prune_older_than else {
+            return Err(Failure::usage("how old must an event be to be removed?")
+                .hint("give --older-than 90d, or set `prune.older_than`"));
+        };
+        let mut signals = Signals::listen()?;
+        let store = session.store().await?;
+        let before = Timestamp::now().before(age);
+        let plan = store.prune_plan(before).await?;
+        if self.dry_run {
+            return tell(session, &plan, before, None);
+        }
+        let mut removed = Removed::default();
+        let ended = tokio::select! {
+            name = signals.next() => Err(Failure::failed(format!("{name}: stopped before all was removed"))
+                .hint("run it again to go on")),
+            ended = remove(&*store, before, &plan, &mut removed) => ended,
+        };
+        tell(session, &plan, before, Some(removed))?;
+        ended
+    }
+}
+
+/// Removes what the plan covers, step by step; `removed` tells how far it came.
+pub(crate) async fn remove(
+    store: &dyn Store,
+    before: Timestamp,
+    plan: &PrunePlan,
+    removed: &mut Removed,
+) -> Result<(), Failure> {
+    loop {
+        let step = store.prune_step(before, plan.below, STEP).await?;
+        if step.events == 0 {
+            return Ok(());
+        }
+        removed.events += step.events;
+        removed.bytes += step.bytes;
+        tracing::debug!(events = removed.events, of = plan.events, "pruned");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn tell(
+    session: &Session,
+    plan: &PrunePlan,
+    before: Timestamp,
+    removed: Option<Removed>,
+) -> Result<(), Failure> {
+    if session.out.json() {
+        return session.out.object(&json!({
+            "before": before.to_string(), "dry_run": removed.is_none(),
+            "planned": { "events": plan.events, "bytes": plan.bytes,
+                "oldest": plan.oldest.map(|time| time.to_string()), "newest": plan.newest.map(|time| time.to_string()) },
+            "removed": { "events": removed.map_or(0, |r| r.events), "bytes": removed.map_or(0, |r| r.bytes) },
+        }));
+    }
+    session.out.line(sentence(
+        &shown_url(&session.config.store),
+        plan,
+        before,
+        removed,
+    ))
+}
+
+fn sentence(url: &str, plan: &PrunePlan, before: Timestamp, removed: Option<Removed>) -> String {
+    let limit = time(before, Clock::Date);
+    let span = match (plan.oldest, plan.newest) {
+        (Some(oldest), Some(newest)) => {
+            format!(
+                ", between {} and {}",
+                time(oldest, Clock::Date),
+                time(newest, Clock::Date)
+            )
+        }
+        _ => String::new(),
+    };
+    match removed {
+        None => format!(
+            "would remove {} ({}) that occurred before {limit}{span}; store {url}",
+            plural(plan.events, "event"),
+            bytes(plan.bytes),
+        ),
+        Some(removed) => format!(
+            "removed {} ({}) that occurred before {limit}{span}; store {url}",
+            plural(removed.events, "event"),
+            bytes(removed.bytes),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_it_would_and_what_it_did_remove() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let plan = PrunePlan {
+            events: 1200,
+            bytes: 700_000,
+            oldest: Some(at("2026-01-01T00:00:00Z")),
+            newest: Some(at("2026-08-23T00:00:00Z")),
+            below: 5000,
+        };
+        let nothing = PrunePlan {
+            events: 0,
+            bytes: 0,
+            oldest: None,
+            newest: None,
+            below: 5000,
+        };
+        let before = at("2026-08-24T10:00:00Z");
+        let lines = [
+            sentence("sqlite:s.db", &plan, before, None),
+            sentence(
+                "sqlite:s.db",
+                &plan,
+                before,
+                Some(Removed {
+                    events: 500,
+                    bytes: 300_000,
+                }),
+            ),
+            sentence("sqlite:s.db", &nothing, before, Some(Removed::default())),
+        ];
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+}

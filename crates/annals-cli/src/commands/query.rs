@@ -1,0 +1,162 @@
+//! `annals query`: find events.
+
+use annals::query::{ActorFilter, Cursor, Filter, Page, Query as Ask};
+use annals::store::Stored;
+use annals::{Entity, Outcome, Timestamp};
+use clap::Args;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::failure::Failure;
+use crate::out::Out;
+use crate::render::line::{Clock, line};
+use crate::render::shown;
+use crate::render::style::{BAD, DIM, HINT};
+use crate::session::Session;
+use crate::when;
+
+/// Find events
+#[derive(Debug, Args)]
+pub(crate) struct Query {
+    /// Of this entity
+    #[arg(long, value_name = "TYPE:ID")]
+    entity: Option<Entity>,
+    /// Of entities of this type
+    #[arg(long, value_name = "TYPE")]
+    entity_type: Option<String>,
+    /// By this actor
+    #[arg(long, value_name = "[TYPE:]ID")]
+    actor: Option<ActorFilter>,
+    /// With this action, such as updated
+    #[arg(long)]
+    action: Option<String>,
+    /// That went this way: success, failure or denied
+    #[arg(long)]
+    outcome: Option<Outcome>,
+    /// Of this tenant
+    #[arg(long)]
+    tenant: Option<String>,
+    /// That changed this field
+    #[arg(long, value_name = "FIELD")]
+    changed: Option<String>,
+    /// Caused by this request
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
+    /// From this time on: RFC 3339, a date, or a time ago such as 2h or 90d
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    since: Option<Timestamp>,
+    /// Before this time
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    until: Option<Timestamp>,
+    /// Oldest first, instead of newest first
+    #[arg(long)]
+    oldest_first: bool,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+/// Which page of the answer.
+#[derive(Debug, Args)]
+pub(crate) struct PageArgs {
+    /// Events of a page
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "N")]
+    limit: u16,
+    /// Go on where the page before ended
+    #[arg(long)]
+    cursor: Option<Cursor>,
+}
+
+impl PageArgs {
+    pub(crate) fn of(&self, filter: Filter) -> Ask {
+        Ask::newest(filter)
+            .limit(usize::from(self.limit))
+            .after(self.cursor)
+    }
+}
+
+impl Query {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let filter = Filter {
+            entity: self.entity,
+            entity_type: self.entity_type,
+            actor: self.actor,
+            action: self.action,
+            outcome: self.outcome,
+            tenant: self.tenant,
+            changed: self.changed,
+            request: self.request,
+            since: self.since,
+            until: self.until,
+        };
+        let mut ask = self.page.of(filter);
+        if self.oldest_first {
+            ask = ask.oldest_first();
+        }
+        let page = session.store().await?.query(ask).await?;
+        print(session.out, &page, |stored| {
+            readable(stored, |event| line(event, Clock::Date))
+        })
+    }
+}
+
+/// Prints a page: for people as `show` says, for machines one object a line, and
+/// where to go on.
+pub(crate) fn print(
+    out: Out,
+    page: &Page,
+    show: impl Fn(&Stored) -> String,
+) -> Result<(), Failure> {
+    for stored in &page.events {
+        if out.json() {
+            out.object(&Row::of(stored)?)?;
+        } else {
+            out.line(show(stored))?;
+        }
+    }
+    let Some(next) = page.next else {
+        if page.events.is_empty() && !out.json() {
+            out.note("no events match");
+        }
+        return Ok(());
+    };
+    if out.json() {
+        return out.object(&serde_json::json!({ "next": next.to_string() }));
+    }
+    out.note(format!(
+        "{HINT}there is more:{HINT:#} add {DIM}--cursor {next}{DIM:#}"
+    ));
+    Ok(())
+}
+
+/// What `show` makes of the event, or what is wrong with it: one damaged row must
+/// not hide the others.
+pub(crate) fn readable(stored: &Stored, show: impl Fn(&annals::Event) -> String) -> String {
+    match stored.event() {
+        Ok(event) => show(&event),
+        Err(error) => format!("{BAD}damaged:{BAD:#} {}", shown(&error.to_string())),
+    }
+}
+
+/// An event at rest, as machines read it: the bytes as they are stored.
+#[derive(Serialize)]
+pub(crate) struct Row<'a> {
+    position: u64,
+    appended_at: String,
+    event: &'a RawValue,
+}
+
+impl<'a> Row<'a> {
+    pub(crate) fn of(stored: &'a Stored) -> Result<Self, Failure> {
+        let event = serde_json::from_slice(&stored.body).map_err(|error| {
+            Failure::failed(format!(
+                "read event {} at position {}: {error}",
+                stored.id, stored.position
+            ))
+        })?;
+        Ok(Self {
+            position: stored.position,
+            appended_at: stored.appended_at.to_string(),
+            event,
+        })
+    }
+}

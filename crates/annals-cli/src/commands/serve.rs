@@ -1,0 +1,90 @@
+//! `annals serve`: events come in over HTTP, into the queue.
+
+use std::time::Duration;
+
+use annals::config::{Flag, IngestSettings};
+use annals::{Audit, WhenFull};
+use annals_server::{Limits, Server};
+use clap::Args;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use crate::args::push;
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::signals::Signals;
+
+/// How long to wait at the end for what was taken to become durable.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Take events in over HTTP
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen [default: 127.0.0.1:4620]; port 0 takes any that is free
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+impl Serve {
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let mut flags = Vec::new();
+        push(
+            &mut flags,
+            "ingest.listen",
+            "--listen",
+            self.listen.as_ref(),
+        );
+        flags
+    }
+
+    pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
+        session.refuse_memory()?;
+        let signals = Signals::listen()?;
+        let (server, audit) = bind(session).await?;
+        tell(session, &server)?;
+        session
+            .out
+            .note("events go into the queue; `annals work` moves them to the store");
+        let (stop, stopped) = oneshot::channel::<()>();
+        signals.spawn(move || drop(stop));
+        let ended = server.run(async { drop(stopped.await) }).await;
+        audit.shutdown(DEADLINE).await?;
+        Ok(ended?)
+    }
+}
+
+/// The ingest endpoint, and the handle it captures with.
+pub(crate) async fn bind(session: &Session) -> Result<(Server, Audit), Failure> {
+    let mut options = session.config.capture.options();
+    // A full buffer becomes a 503 at once, and the client keeps its events.
+    options.when_full = WhenFull::Fail;
+    let audit = session.capture(options).await?;
+    let IngestSettings {
+        listen,
+        max_body_bytes,
+        max_events,
+        ..
+    } = session.config.ingest;
+    let limits = Limits::default()
+        .body_bytes(max_body_bytes)
+        .events(max_events);
+    match Server::bind(listen, audit.clone(), limits).await {
+        Ok(server) => Ok((server, audit)),
+        Err(error) => {
+            audit.shutdown(DEADLINE).await?;
+            Err(error.into())
+        }
+    }
+}
+
+/// Says where it listens and how to try it.
+pub(crate) fn tell(session: &Session, server: &Server) -> Result<(), Failure> {
+    let url = format!("http://{}/v1/events", server.local_addr());
+    if session.out.json() {
+        return session.out.object(&json!({ "listening": url }));
+    }
+    session.out.line(format!(
+        "listening on {url}; try\n\n  curl -sH 'Content-Type: application/json' \
+         -d '{{\"action\":\"greeted\",\"entity\":{{\"type\":\"world\",\"id\":\"1\"}}}}' {url}\n"
+    ))
+}

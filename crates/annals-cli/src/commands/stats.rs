@@ -1,0 +1,206 @@
+//! `annals stats`: what queues and store hold.
+
+use std::time::Duration;
+
+use annals::Timestamp;
+use annals::store::StoreStats;
+use annals::transport::TransportStats;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::render::line::{Clock, time};
+use crate::render::size::{age, bytes, count};
+use crate::render::style::{BAD, DIM};
+use crate::render::table::Table;
+use crate::session::{Session, shown_url};
+use crate::signals::Signals;
+
+/// How often `--watch` looks again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Moves the cursor home and clears what is below it.
+const HOME: &str = "\u{1b}[H\u{1b}[J";
+
+/// Show what queues and store hold
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// Show it again every second, until interrupted
+    #[arg(long)]
+    watch: bool,
+}
+
+/// What was found at one moment.
+struct Found {
+    transports: Vec<(String, TransportStats)>,
+    /// The store's, or why there is none.
+    store: Result<StoreStats, String>,
+    store_url: String,
+}
+
+impl Stats {
+    pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
+        session.refuse_memory()?;
+        if !self.watch {
+            return show(session, &look(session).await?);
+        }
+        let mut signals = Signals::listen()?;
+        loop {
+            let found = look(session).await?;
+            if session.out.is_terminal() {
+                session.out.text(HOME)?;
+            }
+            show(session, &found)?;
+            tokio::select! {
+                _ = signals.next() => return Ok(()),
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+}
+
+async fn look(session: &Session) -> Result<Found, Failure> {
+    let mut transports = Vec::new();
+    for transport in session.existing_transports().await? {
+        transports.push((transport.url().to_owned(), transport.stats().await?));
+    }
+    let store = match session.readable_store().await? {
+        Ok(store) => Ok(store.stats().await?),
+        Err(why) => Err(why),
+    };
+    Ok(Found {
+        transports,
+        store,
+        store_url: session.config.store.clone(),
+    })
+}
+
+fn show(session: &Session, found: &Found) -> Result<(), Failure> {
+    if session.out.json() {
+        session.out.object(&machine(found))
+    } else {
+        session.out.text(human(found, Timestamp::now()))
+    }
+}
+
+fn machine(found: &Found) -> Value {
+    let transports: Vec<Value> = found
+        .transports
+        .iter()
+        .map(|(url, stats)| {
+            json!({
+                "url": shown_url(url), "ready": stats.ready, "leased": stats.leased, "failed": stats.failed,
+                "oldest": stats.oldest.map(|time| time.to_string()), "bytes": stats.bytes,
+            })
+        })
+        .collect();
+    let store = found.store.as_ref().ok().map(|stats| {
+        json!({
+            "url": shown_url(&found.store_url), "events": stats.events, "size": stats.size, "bytes": stats.bytes,
+            "oldest": stats.oldest.map(|time| time.to_string()), "newest": stats.newest.map(|time| time.to_string()),
+        })
+    });
+    json!({ "transports": transports, "store": store })
+}
+
+fn human(found: &Found, now: Timestamp) -> String {
+    let mut queues = Table::new(&["QUEUE", ">READY", ">LEASED", ">FAILED", ">OLDEST", ">SIZE"]);
+    for (url, stats) in &found.transports {
+        let row = [
+            shown_url(url),
+            count(stats.ready),
+            count(stats.leased),
+            count(stats.failed),
+            stats
+                .oldest
+                .map_or_else(|| "-".to_owned(), |oldest| age(now.since(oldest))),
+            stats.bytes.map_or_else(|| "-".to_owned(), bytes),
+        ];
+        queues.styled(
+            if stats.failed > 0 {
+                BAD
+            } else {
+                anstyle::Style::new()
+            },
+            row,
+        );
+    }
+    let mut text = if queues.is_empty() {
+        format!("{DIM}no queue has been made yet{DIM:#}\n")
+    } else {
+        queues.to_string()
+    };
+    text.push('\n');
+    match &found.store {
+        Err(why) => text.push_str(&format!("{DIM}{why}{DIM:#}\n")),
+        Ok(stats) => {
+            let when = |found: Option<Timestamp>| {
+                found.map_or_else(|| "-".to_owned(), |found| time(found, Clock::Date))
+            };
+            let mut store = Table::new(&["STORE", ">EVENTS", ">LOG", ">SIZE", "FROM", "TO"]);
+            store.row([
+                shown_url(&found.store_url),
+                count(stats.events),
+                count(stats.size),
+                bytes(stats.bytes),
+                when(stats.oldest),
+                when(stats.newest),
+            ]);
+            text.push_str(&store.to_string());
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(store: Result<StoreStats, String>) -> Found {
+        let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+        let queue = TransportStats {
+            ready: 12_345,
+            leased: 100,
+            failed: 2,
+            oldest: at("2026-11-22T09:58:30Z"),
+            bytes: Some(5 << 20),
+        };
+        let idle = TransportStats::default();
+        let transports = vec![
+            ("sqlite:annals-data/queue.db".to_owned(), queue),
+            ("redis://u:p@h".to_owned(), idle),
+        ];
+        Found {
+            transports,
+            store,
+            store_url: "sqlite:annals-data/store.db".to_owned(),
+        }
+    }
+
+    #[test]
+    fn for_people() {
+        let stats = StoreStats {
+            events: 99,
+            size: 1_000_000,
+            oldest: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+            newest: Some("2026-11-22T10:00:00Z".parse().unwrap()),
+            bytes: 123_456_789,
+        };
+        let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+        let full = human(&found(Ok(stats)), now);
+        let empty = Found {
+            transports: Vec::new(),
+            ..found(Err("nothing has been stored yet".to_owned()))
+        };
+        let text = format!("{full}\n---\n{}", human(&empty, now));
+        insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
+    }
+
+    #[test]
+    fn for_machines() {
+        let value = machine(&found(Err(String::new())));
+        assert_eq!(value["transports"][0]["ready"], 12_345);
+        assert_eq!(value["transports"][1]["url"], "redis://u:***@h");
+        assert!(value["store"].is_null());
+    }
+}

@@ -1,0 +1,59 @@
+//! `annals tail`: follow new events.
+
+use std::time::Duration;
+
+use annals::store::Store;
+use clap::Args;
+
+use super::query::{Row, readable};
+use crate::failure::Failure;
+use crate::render::line::{Clock, line};
+use crate::session::Session;
+use crate::signals::Signals;
+
+/// How often to look for new events.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Events to read at a time.
+const WINDOW: usize = 500;
+
+/// Follow new events
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// Begin with this many of the latest events
+    #[arg(short = 'n', long, default_value_t = 10, value_name = "N")]
+    lines: u64,
+}
+
+impl Tail {
+    pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let mut signals = Signals::listen()?;
+        let store = session.store().await?;
+        let from = store.stats().await?.size.saturating_sub(self.lines);
+        tokio::select! {
+            _ = signals.next() => Ok(()),
+            ended = follow(session, &*store, from) => ended,
+        }
+    }
+}
+
+/// Positions are given without gaps and never change, so the next one to read is
+/// all there is to remember.
+async fn follow(session: &Session, store: &dyn Store, mut from: u64) -> Result<(), Failure> {
+    loop {
+        let window = store.window(from, WINDOW).await?;
+        for stored in &window {
+            if session.out.json() {
+                session.out.object(&Row::of(stored)?)?;
+            } else {
+                session
+                    .out
+                    .line(readable(stored, |event| line(event, Clock::Date)))?;
+            }
+            from = stored.position + 1;
+        }
+        if window.is_empty() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}

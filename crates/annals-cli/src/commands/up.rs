@@ -1,0 +1,130 @@
+//! `annals up`: everything in one process.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use annals::Timestamp;
+use annals::config::{Flag, Origin};
+use annals::store::{Removed, Store};
+use annals::worker::{Worker, WorkerOptions};
+use clap::Args;
+use tokio::sync::oneshot;
+
+use super::serve::{bind, tell};
+use super::{prune, work};
+use crate::args::push;
+use crate::failure::Failure;
+use crate::render::size::plural;
+use crate::session::Session;
+use crate::signals::Signals;
+
+/// How long to wait at the end for what was taken to become durable.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A batch waits no longer than this for company, unless someone set it: on one
+/// machine people look at the store right after they sent an event.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Between two prunes.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Run everything in one process: ingest, worker, daily prune
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Where to listen [default: 127.0.0.1:4620]; port 0 takes any that is free
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+impl Up {
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let mut flags = Vec::new();
+        push(
+            &mut flags,
+            "ingest.listen",
+            "--listen",
+            self.listen.as_ref(),
+        );
+        flags
+    }
+
+    pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let signals = Signals::listen()?;
+        let (server, audit) = bind(session).await?;
+        let mut worker = Worker::new(session.appender().await?, options(session));
+        for mirror in session.mirrors().await? {
+            worker = worker.mirror(mirror);
+        }
+        for transport in session.transports().await? {
+            worker = worker.transport(transport);
+        }
+        tell(session, &server)?;
+        let (worker_stop, gauge) = (worker.stop_handle(), worker.gauge());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stop_worker = worker_stop.clone();
+        signals.spawn(move || {
+            drop(stop);
+            stop_worker.stop();
+        });
+        let pruner = tokio::spawn(prune_daily(
+            session.readable_store().await?.ok(),
+            session.config.prune_older_than,
+        ));
+        let begun = Instant::now();
+        let serving = async {
+            let served = server.run(async { drop(stopped.await) }).await;
+            let ended = audit.shutdown(DEADLINE).await;
+            worker_stop.stop();
+            served.and(ended.map(drop))
+        };
+        let (served, worked) = tokio::join!(serving, worker.run());
+        pruner.abort();
+        if !session.out.json() {
+            session.out.line(work::summary(
+                &gauge.read(),
+                begun.elapsed(),
+                worked.as_ref().ok().copied(),
+            ))?;
+        }
+        served?;
+        worked?;
+        Ok(())
+    }
+}
+
+fn options(session: &Session) -> WorkerOptions {
+    let mut options = session.config.worker.clone();
+    let by_default = |key| {
+        let mut settings = session.config.settings.iter();
+        settings.any(|resolved| resolved.setting.key == key && resolved.origin == Origin::Default)
+    };
+    if by_default("worker.flush_interval") {
+        options.flush_interval = FLUSH_INTERVAL;
+    }
+    options
+}
+
+/// Prunes once now and then every day, if that is wanted.
+async fn prune_daily(store: Option<Arc<dyn Store>>, older_than: Option<Duration>) {
+    let (Some(store), Some(age)) = (store, older_than) else {
+        return;
+    };
+    loop {
+        let before = Timestamp::now().before(age);
+        let mut removed = Removed::default();
+        let pruned = match store.prune_plan(before).await {
+            Ok(plan) => prune::remove(&*store, before, &plan, &mut removed)
+                .await
+                .map_err(|failure| failure.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match pruned {
+            Ok(()) if removed.events > 0 => {
+                tracing::info!("pruned {}", plural(removed.events, "event"));
+            }
+            Ok(()) => {}
+            Err(error) => tracing::warn!("cannot prune, trying again tomorrow: {error}"),
+        }
+        tokio::time::sleep(DAY).await;
+    }
+}

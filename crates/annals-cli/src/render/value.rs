@@ -1,0 +1,21 @@
+//! One JSON value of an event.
+
+use annals::event::Mark;
+use serde_json::value::RawValue;
+
+use super::shown::{cut, shown};
+
+/// A value as people read it: texts in quotes, marks in words, all else as JSON;
+/// at most `most` characters of it.
+pub(crate) fn value(raw: &RawValue, most: usize) -> String {
+    match Mark::of(raw) {
+        Some(Mark::Redacted) => return "[redacted]".to_owned(),
+        Some(Mark::Truncated { length, .. }) => return format!("[cut, was {length} bytes]"),
+        _ => {}
+    }
+    match serde_json::from_str::<String>(raw.get()) {
+        // Not `{:?}`, which would escape every accent; quotes inside stay as they are.
+        Ok(text) => format!("\"{}\"", shown(&cut(&text, most))),
+        Err(_) => shown(&cut(raw.get(), most)).into_owned(),
+    }
+}

@@ -1,0 +1,204 @@
+//! What every command needs: the configuration, and what it leads to.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use annals::config::{Config, ConfigFile, Sources, without_secrets};
+use annals::store::{self, Appender, Store};
+use annals::transport::{self, Transport};
+use annals::{Audit, AuditOptions};
+
+use crate::args::Cli;
+use crate::failure::Failure;
+use crate::out::Out;
+use crate::render::shown;
+use crate::render::style::WARN;
+
+/// The configuration file that is read if it is there.
+pub(crate) const DEFAULT_FILE: &str = "annals.toml";
+
+/// One run of the command.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) config: Config,
+    pub(crate) out: Out,
+    /// The configuration file, given or default, whether it is there or not.
+    pub(crate) file: PathBuf,
+}
+
+impl Session {
+    /// Reads the configuration; every fault of it is told at once.
+    pub(crate) fn open(cli: &Cli) -> Result<Self, Failure> {
+        let given = cli.global.config.clone();
+        let file = given.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        // `init` makes the file that `--config` names; for all else it must exist.
+        let init = matches!(cli.command, crate::args::Command::Init(_));
+        let read = !init && (given.is_some() || file.exists());
+        let mut flags = cli.global.flags();
+        flags.extend(cli.command.flags());
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                Some((
+                    name.into_string().ok()?,
+                    value.to_string_lossy().into_owned(),
+                ))
+            })
+            .collect();
+        let file_read = if read {
+            Some(ConfigFile::read(&file)?)
+        } else {
+            None
+        };
+        let config = Config::load(&Sources {
+            flags,
+            environment,
+            file: file_read,
+        })?;
+        let out = Out::new(cli.global.json);
+        for warning in &config.warnings {
+            out.note(format!(
+                "{WARN}warning:{WARN:#} {}",
+                shown(&warning.to_string())
+            ));
+        }
+        Ok(Self { config, out, file })
+    }
+
+    /// The transport that events are sent to.
+    pub(crate) async fn transport(&self) -> Result<Arc<dyn Transport>, Failure> {
+        let url = self.config.transports.first().map_or("", String::as_str);
+        Ok(transport::open(url).await?)
+    }
+
+    /// Every transport that a worker reads: those configured, and the spool where
+    /// one of them may need it or it is there already.
+    pub(crate) async fn transports(&self) -> Result<Vec<Arc<dyn Transport>>, Failure> {
+        let mut open = Vec::new();
+        for url in &self.config.transports {
+            open.push(transport::open(url).await?);
+        }
+        if self.may_spill() || self.spool_path().exists() {
+            open.push(transport::open(&self.spool_url()).await?);
+        }
+        Ok(open)
+    }
+
+    /// As [`Self::transports`], but only those that are there: looking at a queue
+    /// must not make it.
+    pub(crate) async fn existing_transports(&self) -> Result<Vec<Arc<dyn Transport>>, Failure> {
+        let mut open = Vec::new();
+        let spool = self.spool_url();
+        for url in self.config.transports.iter().chain([&spool]) {
+            if sqlite_path(url).is_none_or(|path| path.exists()) {
+                open.push(transport::open(url).await?);
+            }
+        }
+        Ok(open)
+    }
+
+    /// The store, to be read: it must be there, since looking must not make it.
+    pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, Failure> {
+        let url = &self.config.store;
+        if sqlite_path(url).is_some_and(|path| !path.exists()) {
+            let what = format!(
+                "open the store {}: nothing has been stored there yet",
+                shown_url(url)
+            );
+            return Err(Failure::failed(what).hint(
+                "check --data-dir and --store; `annals up` or `annals work` makes it and fills it from the queue",
+            ));
+        }
+        Ok(store::open(url).await?)
+    }
+
+    /// The store to be read, or why there is none that could be: it is not there
+    /// yet, or is a plain file.
+    pub(crate) async fn readable_store(&self) -> annals::Result<Result<Arc<dyn Store>, String>> {
+        let url = &self.config.store;
+        if url.starts_with("file:") {
+            return Ok(Err(format!(
+                "{} is a plain file, which keeps no figures",
+                shown_url(url)
+            )));
+        }
+        if sqlite_path(url).is_some_and(|path| !path.exists()) {
+            return Ok(Err(format!(
+                "nothing has been stored in {} yet",
+                shown_url(url)
+            )));
+        }
+        Ok(Ok(store::open(url).await?))
+    }
+
+    /// What a worker appends to: the store, or a mirror in its place.
+    pub(crate) async fn appender(&self) -> Result<Arc<dyn Appender>, Failure> {
+        Ok(store::open_appender(&self.config.store).await?)
+    }
+
+    pub(crate) async fn mirrors(&self) -> Result<Vec<Arc<dyn Appender>>, Failure> {
+        let mut open = Vec::new();
+        for url in &self.config.mirrors {
+            open.push(store::open_appender(url).await?);
+        }
+        Ok(open)
+    }
+
+    /// Starts capturing into the first transport.
+    pub(crate) async fn capture(&self, mut options: AuditOptions) -> Result<Audit, Failure> {
+        let transport = self.transport().await?;
+        if self.may_spill() {
+            options.spool = Some(transport::open(&self.spool_url()).await?);
+        }
+        Ok(Audit::start(transport, options)?)
+    }
+
+    /// Where rescued events lie.
+    pub(crate) fn spool_path(&self) -> PathBuf {
+        self.config.data_dir.join("spool.db")
+    }
+
+    pub(crate) fn spool_url(&self) -> String {
+        format!("sqlite:{}", self.spool_path().display())
+    }
+
+    /// Whether the spool stands in for a transport. SQLite on this machine is as
+    /// near as the spool itself, and memory is meant to be forgotten.
+    fn may_spill(&self) -> bool {
+        let near = |url: &String| {
+            ["sqlite:", "memory:"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme))
+        };
+        !self.config.transports.iter().all(near)
+    }
+
+    /// Refuses a transport that is gone when this command ends.
+    pub(crate) fn refuse_memory(&self) -> Result<(), Failure> {
+        if self
+            .config
+            .transports
+            .iter()
+            .any(|url| url.starts_with("memory:"))
+        {
+            return Err(Failure::usage(
+                "memory: is a queue within one process, and is gone when this command ends",
+            )
+            .hint("use it with `annals up`, or choose sqlite:PATH"));
+        }
+        Ok(())
+    }
+}
+
+/// The file of a SQLite URL, that of `sync:sqlite:PATH` too.
+pub(crate) fn sqlite_path(url: &str) -> Option<&Path> {
+    let rest = url
+        .strip_prefix("sync:")
+        .unwrap_or(url)
+        .strip_prefix("sqlite:")?;
+    Some(Path::new(rest.split('?').next().unwrap_or(rest)))
+}
+
+/// A URL for messages.
+pub(crate) fn shown_url(url: &str) -> String {
+    shown(&without_secrets(url)).into_owned()
+}

@@ -1,0 +1,54 @@
+//! SIGTERM, SIGINT and SIGQUIT finish what is in hand; a second one leaves at
+//! once.
+
+use std::process;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::failure::Failure;
+
+/// Listens from the moment it is made, so that no signal is missed.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::failed(format!("listen for signals: {error}")))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            quit: listen(SignalKind::quit())?,
+        })
+    }
+
+    /// Waits for one of them; answers its name.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.quit.recv() => "SIGQUIT",
+        }
+    }
+
+    /// Calls `stop` at the first signal and leaves at the second, in the
+    /// background.
+    pub(crate) fn spawn<F>(mut self, stop: F)
+    where
+        F: FnOnce() + 'static + Send,
+    {
+        tokio::spawn(async move {
+            let name = self.next().await;
+            tracing::info!("{name}: finishing what is in hand; once more to leave at once");
+            stop();
+            let name = self.next().await;
+            tracing::warn!("{name}: leaving at once; what was not finished is still in the queue");
+            process::exit(1);
+        });
+    }
+}
