@@ -33,3 +33,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{Actor, Context, Entity, Event, EventId, Object, Outcome, Timestamp};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteCheck, check_sqlite, sqlite_version};
+pub use query::{Audited, Audits};

@@ -5,14 +5,16 @@
 //! so that events appended since do not shift the pages. Machines read windows
 //! of positions, which need no cursor.
 
+mod audits;
 mod cursor;
 mod state;
 
 use crate::event::{Entity, Outcome, Timestamp};
 use crate::store::Stored;
 
+pub use audits::{Audited, Audits, MAX_AUDITS};
 pub use cursor::Cursor;
-pub use state::{State, state_at};
+pub use state::{Replay, State, Touch, state_at, stored_state_at};
 
 /// Which events; every condition that is set must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -15,6 +15,7 @@
 #[cfg(feature = "file")]
 pub mod file;
 mod prune;
+mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -68,7 +68,7 @@ impl Random {
             event.old_values = Some(values(field, self.below(100)));
             event.new_values = Some(values(field, self.below(100)));
         }
-        Ok(Record::decode(event.encode()?).map_err(|error| undecodable(&error))?)
+        Record::decode(event.encode()?).map_err(|error| undecodable(&error))
     }
 }
 

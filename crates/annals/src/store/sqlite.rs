@@ -114,7 +114,7 @@ impl SqliteStore {
     /// # Errors
     /// If the store cannot be read, or a tile is missing.
     pub async fn log_root(&self) -> Result<(u64, Hash)> {
-        self.reader().await?.call("read the log of", |connection| verify::root(connection)).await
+        self.reader().await?.call("read the log of", verify::root).await
     }
 
     /// Recomputes every leaf of the log from the events and tombstones, and
@@ -127,7 +127,7 @@ impl SqliteStore {
     /// appended.
     pub async fn verify_log(&self) -> Result<LogCheck> {
         let own = self.open_reader().await?;
-        own.call("verify the log of", |connection| verify::verify(connection)).await
+        own.call("verify the log of", verify::verify).await
     }
 }
 
@@ -175,7 +175,7 @@ impl Store for SqliteStore {
     }
 
     async fn stats(&self) -> Result<StoreStats> {
-        self.reader().await?.call("read the figures of", |reader| read::stats(reader)).await
+        self.reader().await?.call("read the figures of", read::stats).await
     }
 
     async fn prune_plan(&self, before: Timestamp) -> Result<PrunePlan> {

@@ -7,5 +7,7 @@
 mod derive;
 #[cfg(feature = "file")]
 mod file;
+mod history;
 mod log;
+mod state;
 mod store;

@@ -18,7 +18,6 @@ macro_rules! columns {
         "position, id, appended_at, body"
     };
 }
-pub(super) use columns;
 
 /// Reads an event from the first four columns of a row.
 pub(super) fn stored(row: &Row<'_>) -> Result<Stored, Failure> {

@@ -1,0 +1,49 @@
+//! A shared store is a store, so that `&Arc<dyn Store>` goes wherever
+//! `&dyn Store` does.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Appended, Appender, PrunePlan, Record, Removed, Store, StoreStats, Stored};
+use crate::error::Result;
+use crate::event::{EventId, Timestamp};
+use crate::query::{Page, Query};
+
+#[async_trait]
+impl<A: Appender + ?Sized> Appender for Arc<A> {
+    fn url(&self) -> &str {
+        (**self).url()
+    }
+
+    async fn append(&self, batch: Arc<[Record]>) -> Result<Vec<Appended>> {
+        (**self).append(batch).await
+    }
+}
+
+#[async_trait]
+impl<S: Store + ?Sized> Store for Arc<S> {
+    async fn get(&self, id: EventId) -> Result<Option<Stored>> {
+        (**self).get(id).await
+    }
+
+    async fn query(&self, query: Query) -> Result<Page> {
+        (**self).query(query).await
+    }
+
+    async fn window(&self, from: u64, limit: usize) -> Result<Vec<Stored>> {
+        (**self).window(from, limit).await
+    }
+
+    async fn stats(&self) -> Result<StoreStats> {
+        (**self).stats().await
+    }
+
+    async fn prune_plan(&self, before: Timestamp) -> Result<PrunePlan> {
+        (**self).prune_plan(before).await
+    }
+
+    async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
+        (**self).prune_step(before, below, limit).await
+    }
+}
