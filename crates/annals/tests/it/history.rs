@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use annals::change::Fields;
 use annals::query::stored_state_at;
-use annals::store::{Appender, Record, Store, sqlite::SqliteStore};
+use annals::store::{Record, Store, sqlite::SqliteStore};
 use annals::{Auditable, Audits, Entity, Event, Timestamp};
 
 #[derive(Clone)]

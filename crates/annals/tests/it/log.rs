@@ -287,16 +287,16 @@ fn every_proof_of_small_trees_is_the_definitions_and_no_other_verifies() {
     for size in 1..=leaves.len() {
         let tree = &leaves[..size];
         let root = naive::root(tree);
-        for index in 0..size {
+        for (index, leaf) in tree.iter().enumerate() {
             let (at, n) = (index as u64, size as u64);
             let proof = inclusion_proof(at, n, &mut tiles).unwrap();
             assert_eq!(proof, naive::path(index, tree));
-            assert!(verify_inclusion(at, n, &leaves[index], &proof, &root));
+            assert!(verify_inclusion(at, n, leaf, &proof, &root));
             assert!(!verify_inclusion(at, n, &Hash::default(), &proof, &root));
-            assert!(!verify_inclusion(at, n, &leaves[index], &proof, &Hash::default()));
-            assert!(!verify_inclusion(n, n, &leaves[index], &proof, &root));
+            assert!(!verify_inclusion(at, n, leaf, &proof, &Hash::default()));
+            assert!(!verify_inclusion(n, n, leaf, &proof, &root));
             for wrong in spoilt(&proof) {
-                assert!(!verify_inclusion(at, n, &leaves[index], &wrong, &root));
+                assert!(!verify_inclusion(at, n, leaf, &wrong, &root));
             }
         }
         for old in 0..=size {
