@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals::{Audit, Error, ErrorKind, Result};
+use annals::{Audit, AuditOptions, Delivery, Error, ErrorKind, Result, WhenFull};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -42,9 +42,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds `address`, for events that go to `audit`. The caller shuts `audit`
-    /// down after [`Server::run`] has returned. `WhenFull::Fail` suits it best:
-    /// a full buffer then becomes a 503 at once, and the client keeps the events.
+    /// The options that suit a handle for a server: strict, and failing when its
+    /// buffer is full. A transport that is away or full then becomes a 503 at
+    /// once, and the client keeps the events; with other options it waits for
+    /// [`Limits::durable_time`], and what it answered with 503 may be sent later.
+    #[must_use]
+    pub fn audit_options() -> AuditOptions {
+        let mut options = AuditOptions::default();
+        options.delivery = Delivery::Strict;
+        options.when_full = WhenFull::Fail;
+        options
+    }
+
+    /// Binds `address`, for events that go to `audit` (see
+    /// [`Server::audit_options`]). The caller shuts `audit` down after
+    /// [`Server::run`] has returned.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] for an address that others can reach,

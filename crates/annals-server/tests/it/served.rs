@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annals::transport::memory::MemoryTransport;
 use annals::transport::{Transport, Want};
-use annals::{Audit, AuditOptions, Event, WhenFull};
+use annals::{Audit, Event};
 use annals_server::{Limits, Server};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -26,9 +26,7 @@ impl Served {
     }
 
     pub(crate) async fn with(transport: Arc<dyn Transport>, limits: Limits) -> Self {
-        let mut options = AuditOptions::default();
-        options.when_full = WhenFull::Fail;
-        let audit = Audit::start(Arc::clone(&transport), options).unwrap();
+        let audit = Audit::start(Arc::clone(&transport), Server::audit_options()).unwrap();
         let address = "127.0.0.1:0".parse().unwrap();
         let server = Server::bind(address, audit.clone(), limits).await.unwrap();
         let address = server.local_addr();

@@ -64,9 +64,7 @@ impl Transport for Failing {
 async fn nothing_is_acknowledged_while_the_transport_fails() {
     let fails = Arc::new(AtomicBool::new(true));
     let transport = Failing { inner: MemoryTransport::new(), fails: Arc::clone(&fails) };
-    let mut limits = Limits::default();
-    limits.durable_time = std::time::Duration::from_millis(500);
-    let served = Served::with(Arc::new(transport), limits).await;
+    let served = Served::with(Arc::new(transport), Limits::default()).await;
     let request = Request::post(served.address, event(1).to_string());
 
     let reply = request.send(served.address).await;
@@ -77,10 +75,8 @@ async fn nothing_is_acknowledged_while_the_transport_fails() {
     fails.store(false, Ordering::SeqCst);
     let reply = request.send(served.address).await;
     assert_eq!(reply.status, 202);
-    // The first try may have come through since; then it has the same bytes.
-    let mut bodies = served.bodies().await;
-    bodies.dedup();
-    assert_eq!(bodies.len(), 1);
+    // What was not acknowledged was not sent behind the client's back.
+    assert_eq!(served.bodies().await.len(), 1);
 }
 
 #[tokio::test]
