@@ -8,6 +8,7 @@
 //! the errors that it gives.
 
 pub mod store;
+pub mod transport;
 
 mod sample;
 

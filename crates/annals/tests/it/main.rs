@@ -11,3 +11,4 @@ mod history;
 mod log;
 mod state;
 mod store;
+mod transport;
