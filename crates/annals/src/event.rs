@@ -16,7 +16,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use accept::{Accepted, accept};
-pub(crate) use codec::{Stamp, encode, peek_id};
+pub(crate) use codec::{Stamp, encode, write_producer};
 pub use codec::{DecodeError, Defaults, EventFault};
 pub use id::EventId;
 pub(crate) use json::{MARK, abbreviate, compact_captured};
@@ -273,7 +273,7 @@ impl Event {
     /// Names every field that is missing, too long or not allowed.
     pub fn encode(&self) -> Result<Vec<u8>, EventFault> {
         let mut out = Vec::new();
-        codec::encode(self, None, Stamp::Keep, &mut out)?;
+        codec::encode(self, Stamp::KEEP, &mut out)?;
         Ok(out)
     }
 

@@ -28,15 +28,23 @@ pub struct Defaults {
     pub context: Context,
 }
 
-/// Whose name and sequence number an encoded event bears.
+/// What goes into an encoded event beside the event itself.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Stamp<'a> {
-    /// The event's own, if it has any.
-    Keep,
-    /// This producer's.
-    Producer(&'a str, Option<u64>),
-    /// This producer's, and an action that only Annals may write.
-    System(&'a str, Option<u64>),
+pub(crate) struct Stamp<'a> {
+    /// What the event's surroundings know.
+    pub(crate) defaults: Option<&'a Defaults>,
+    /// The application's name, where neither event nor surroundings say it.
+    pub(crate) service: Option<&'a Text>,
+    /// Whether Annals itself is the author, which alone may use its actions.
+    pub(crate) system: bool,
+    /// Whether the event's own producer is written; else there is room for one.
+    pub(crate) own_producer: bool,
+}
+
+impl Stamp<'_> {
+    /// The event as it is.
+    pub(crate) const KEEP: Self =
+        Self { defaults: None, service: None, system: false, own_producer: true };
 }
 
 /// Everything that is wrong with an event, by field.
@@ -101,22 +109,38 @@ impl fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 /// Appends the encoded event to `out`, and leaves `out` as it was on a fault.
+/// Answers where in `out` a producer belongs, for [`write_producer`].
 pub(crate) fn encode(
     event: &Event,
-    defaults: Option<&Defaults>,
     stamp: Stamp<'_>,
     out: &mut Vec<u8>,
-) -> Result<(), EventFault> {
+) -> Result<usize, EventFault> {
     let start = out.len();
     let mut write = Writer { out, faults: Vec::new() };
-    write.event(event, defaults, stamp);
+    let producer_at = write.event(event, stamp);
     let mut faults = write.faults;
-    let bytes = out.len() - start;
+    let reserve = if stamp.own_producer { 0 } else { PRODUCER_RESERVE };
+    let bytes = out.len() - start + reserve;
     if bytes > MAX_EVENT_BYTES {
         let what = format!("{bytes} bytes encoded, over the limit of {MAX_EVENT_BYTES}");
         faults.push(("event".to_owned(), what));
     }
-    EventFault::from_list(faults).inspect_err(|_| out.truncate(start))
+    match EventFault::from_list(faults) {
+        Ok(()) => Ok(producer_at),
+        Err(fault) => {
+            out.truncate(start);
+            Err(fault)
+        }
+    }
+}
+
+/// Bytes that [`write_producer`] adds, at most, for a producer of 64 bytes.
+const PRODUCER_RESERVE: usize = 128;
+
+/// Appends the producer's field; the sequence number is known last, under the
+/// lock that orders a process's events. `id` needs no escaping.
+pub(crate) fn write_producer(id: &str, seq: Option<u64>, out: &mut Vec<u8>) {
+    Writer { out, faults: Vec::new() }.producer(id, seq);
 }
 
 struct Writer<'a> {
@@ -125,13 +149,14 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn event(&mut self, event: &Event, defaults: Option<&Defaults>, stamp: Stamp<'_>) {
+    fn event(&mut self, event: &Event, stamp: Stamp<'_>) -> usize {
+        let defaults = stamp.defaults;
         self.out.extend_from_slice(b"{\"id\":\"");
         event.id.write(self.out);
         self.out.extend_from_slice(b"\",\"occurred_at\":\"");
         event.occurred_at.write(self.out);
         self.out.push(b'"');
-        self.action(&event.action, matches!(stamp, Stamp::System(..)));
+        self.action(&event.action, stamp.system);
         self.raw("outcome", event.outcome.as_str());
         self.entity(&event.entity);
         if let Some(actor) = event.actor.as_ref().or(defaults.and_then(|d| d.actor.as_ref())) {
@@ -141,7 +166,7 @@ impl Writer<'_> {
         let tenant = event.tenant.as_ref().or(defaults.and_then(|d| d.tenant.as_ref()));
         self.indexed("tenant", "tenant", tenant);
         self.indexed("subject", "subject", event.subject.as_ref());
-        self.context(&event.context, defaults.map(|d| &d.context));
+        self.context(&event.context, defaults.map(|d| &d.context), stamp.service);
         self.object("old_values", event.old_values.as_ref());
         self.object("new_values", event.new_values.as_ref());
         let reason = event.reason.as_ref().or(defaults.and_then(|d| d.reason.as_ref()));
@@ -150,19 +175,16 @@ impl Writer<'_> {
         }
         self.tags(&event.tags);
         self.object("metadata", event.metadata.as_ref());
-        match stamp {
-            Stamp::Keep => {
-                if let Some(producer) = &event.producer {
-                    self.producer(&producer.id, producer.seq);
-                }
-            }
-            Stamp::Producer(id, seq) | Stamp::System(id, seq) => self.producer(id, seq),
+        let producer_at = self.out.len();
+        if let Some(producer) = event.producer.as_ref().filter(|_| stamp.own_producer) {
+            self.producer(&producer.id, producer.seq);
         }
         self.indexed("source", "source", event.source.as_ref());
         self.indexed("source_id", "source_id", event.source_id.as_ref());
         self.key("version");
         self.number(u64::from(EVENT_VERSION));
         self.out.push(b'}');
+        producer_at
     }
 
     fn fault(&mut self, field: &str, what: impl Into<String>) {
@@ -215,12 +237,13 @@ impl Writer<'_> {
         self.out.push(b'}');
     }
 
-    fn context(&mut self, own: &Context, around: Option<&Context>) {
+    fn context(&mut self, own: &Context, around: Option<&Context>, service: Option<&Text>) {
         let start = self.out.len();
         self.open("context");
         let empty = self.out.len();
         for (name, field, get, indexed) in CONTEXT_FIELDS {
-            let Some(text) = get(own).or(around.and_then(get)) else { continue };
+            let fallback = service.filter(|_| name == "service");
+            let Some(text) = get(own).or(around.and_then(get)).or(fallback) else { continue };
             if indexed {
                 self.check(field, text);
             }
@@ -495,10 +518,4 @@ impl From<WireContext> for Context {
             service: wire.service.map(Cow::Owned),
         }
     }
-}
-
-/// The id that an encoded event bears, read without the rest.
-pub(crate) fn peek_id(bytes: &[u8]) -> Option<EventId> {
-    let text = bytes.strip_prefix(b"{\"id\":\"")?.get(..36)?;
-    std::str::from_utf8(text).ok()?.parse().ok()
 }

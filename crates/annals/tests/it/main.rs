@@ -3,6 +3,7 @@
 // A test fails by panicking.
 #![allow(clippy::unwrap_used)]
 
+mod capture;
 #[cfg(feature = "derive")]
 mod derive;
 #[cfg(feature = "file")]
@@ -12,3 +13,4 @@ mod log;
 mod state;
 mod store;
 mod transport;
+
