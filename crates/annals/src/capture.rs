@@ -337,8 +337,7 @@ fn dropped_event(producer: &str, lost: &buffer::Lost) -> Option<Message> {
     }));
     let entity = event::Entity::new("annals.producer", producer);
     let event = Event::new("annals.dropped", entity).metadata(metadata.ok()?);
-    let mut body = Vec::new();
-    event::encode(&event, Stamp { system: true, ..Stamp::KEEP }, &mut body).ok()?;
+    let body = event::encode_system(&event).ok()?;
     Some(Message { id: event.id, body })
 }
 

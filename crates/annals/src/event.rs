@@ -16,7 +16,9 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use accept::{Accepted, accept};
-pub(crate) use codec::{Stamp, encode, write_producer};
+#[cfg(feature = "file")]
+pub(crate) use codec::peek_id;
+pub(crate) use codec::{Stamp, encode, encode_system, write_producer};
 pub use codec::{DecodeError, Defaults, EventFault};
 pub use id::EventId;
 pub(crate) use json::{MARK, abbreviate, compact_captured};

@@ -519,3 +519,18 @@ impl From<WireContext> for Context {
         }
     }
 }
+
+/// Encodes an event that Annals itself is the author of, which alone may use its
+/// actions.
+pub(crate) fn encode_system(event: &Event) -> Result<Vec<u8>, EventFault> {
+    let mut body = Vec::new();
+    encode(event, Stamp { system: true, ..Stamp::KEEP }, &mut body)?;
+    Ok(body)
+}
+
+/// The id that an encoded event bears, read without the rest.
+#[cfg(feature = "file")]
+pub(crate) fn peek_id(bytes: &[u8]) -> Option<EventId> {
+    let text = bytes.strip_prefix(b"{\"id\":\"")?.get(..36)?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::{Appended, Appender, PrunePlan, Record, Removed, Store};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Actor, Entity, Event, EventId, Object, Stamp, Timestamp, encode};
+use crate::event::{Actor, Entity, Event, EventId, Object, Producer, Timestamp, encode_system};
 
 /// The action of the event that tells of a prune. Such events are never pruned.
 pub const PRUNED: &str = "annals.pruned";
@@ -80,6 +80,7 @@ fn intent(plan: &PrunePlan, before: Timestamp, by: Option<Actor>) -> Result<Even
         .map_err(|fault| Error::new(ErrorKind::Event, "tell of a prune", fault))?;
     let mut event = Event::new(PRUNED, Entity::of_type("store")).metadata(metadata);
     event.actor = by;
+    event.producer = Some(Producer { id: PRODUCER.into(), seq: None });
     Ok(event)
 }
 
@@ -92,8 +93,7 @@ pub(crate) async fn append_system_event<A>(store: &A, event: &Event) -> Result<(
 where
     A: Appender + ?Sized,
 {
-    let mut body = Vec::new();
-    encode(event, None, Stamp::System(PRODUCER, None), &mut body)?;
+    let body = encode_system(event)?;
     let doing = || format!("append {} to {}", event.action, store.url());
     let record =
         Record::decode(body).map_err(|error| Error::new(ErrorKind::Event, doing(), error))?;
