@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annals::config::{Config, ConfigFile, Sources, without_secrets};
-use annals::store::{self, Appender, Store};
+use annals::store::{self, Store};
 use annals::transport::{self, Transport};
+use annals::worker::{Worker, WorkerOptions};
 use annals::{Audit, AuditOptions};
 
 use crate::args::Cli;
@@ -13,6 +14,7 @@ use crate::failure::Failure;
 use crate::out::Out;
 use crate::render::shown;
 use crate::render::style::WARN;
+use crate::signals::reopen_on_hangup;
 
 /// The configuration file that is read if it is there.
 pub(crate) const DEFAULT_FILE: &str = "annals.toml";
@@ -96,19 +98,9 @@ impl Session {
         Ok(open)
     }
 
-    /// The store, to be read: it must be there, since looking must not make it.
+    /// The store, to be read: it must be there.
     pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, Failure> {
-        let url = &self.config.store;
-        if sqlite_path(url).is_some_and(|path| !path.exists()) {
-            let what = format!(
-                "open the store {}: nothing has been stored there yet",
-                shown_url(url)
-            );
-            return Err(Failure::failed(what).hint(
-                "check --data-dir and --store; `annals up` or `annals work` makes it and fills it from the queue",
-            ));
-        }
-        Ok(store::open(url).await?)
+        Ok(store::open_existing(&self.config.store).await?)
     }
 
     /// The store to be read, or why there is none that could be: it is not there
@@ -127,20 +119,21 @@ impl Session {
                 shown_url(url)
             )));
         }
-        Ok(Ok(store::open(url).await?))
+        Ok(Ok(store::open_existing(url).await?))
     }
 
-    /// What a worker appends to: the store, or a mirror in its place.
-    pub(crate) async fn appender(&self) -> Result<Arc<dyn Appender>, Failure> {
-        Ok(store::open_appender(&self.config.store).await?)
-    }
-
-    pub(crate) async fn mirrors(&self) -> Result<Vec<Arc<dyn Appender>>, Failure> {
-        let mut open = Vec::new();
+    /// A worker for the store and the mirrors, whose files a SIGHUP reopens.
+    pub(crate) async fn worker(&self, options: WorkerOptions) -> Result<Worker, Failure> {
+        let store = store::open_appender(&self.config.store).await?;
+        let mut appenders = vec![Arc::clone(&store)];
+        let mut worker = Worker::new(store, options);
         for url in &self.config.mirrors {
-            open.push(store::open_appender(url).await?);
+            let mirror = store::open_appender(url).await?;
+            appenders.push(Arc::clone(&mirror));
+            worker = worker.mirror(mirror);
         }
-        Ok(open)
+        reopen_on_hangup(appenders)?;
+        Ok(worker)
     }
 
     /// Starts capturing into the first transport.

@@ -1,11 +1,15 @@
 //! SIGTERM, SIGINT and SIGQUIT finish what is in hand; a second one leaves at
-//! once.
+//! once. SIGHUP opens files anew, after someone moved them away.
 
 use std::process;
+use std::sync::Arc;
+
+use annals::store::Appender;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
+use crate::session::shown_url;
 
 /// Listens from the moment it is made, so that no signal is missed.
 #[derive(Debug)]
@@ -51,4 +55,21 @@ impl Signals {
             process::exit(1);
         });
     }
+}
+
+/// Reopens these at every SIGHUP, in the background.
+pub(crate) fn reopen_on_hangup(appenders: Vec<Arc<dyn Appender>>) -> Result<(), Failure> {
+    let mut hangup = signal(SignalKind::hangup())
+        .map_err(|error| Failure::failed(format!("listen for SIGHUP: {error}")))?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            for appender in &appenders {
+                match appender.reopen().await {
+                    Ok(()) => tracing::info!("SIGHUP: reopened {}", shown_url(appender.url())),
+                    Err(error) => tracing::warn!("SIGHUP: cannot {error}"),
+                }
+            }
+        }
+    });
+    Ok(())
 }

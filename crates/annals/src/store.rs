@@ -274,6 +274,19 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
     }
 }
 
+/// Opens the store that a URL names to be read: an embedded one must be there
+/// already, since looking at a store must not make it.
+///
+/// # Errors
+/// As [`open`]; also if there is no store in that file.
+pub async fn open_existing(url: &str) -> Result<Arc<dyn Store>> {
+    match url.split_once(':') {
+        #[cfg(feature = "sqlite")]
+        Some(("sqlite", rest)) => Ok(Arc::new(sqlite::SqliteStore::open_existing(rest).await?)),
+        _ => open(url).await,
+    }
+}
+
 /// Opens what a worker appends to: a store, or a mirror in its place.
 ///
 /// # Errors

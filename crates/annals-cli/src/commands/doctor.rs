@@ -324,7 +324,13 @@ fn damage(url: &str, what: &str, findings: &mut Vec<Finding>) -> Option<Finding>
                 "stop what uses it, set the file aside and restore a backup; `sqlite3 FILE .recover` may save what is readable",
             )),
             None => {
-                findings.push(Finding::new(Verdict::Ok, what, format!("sound, tables of version {}", check.schema)));
+                let schemas = check.schemas.iter().map(|(what, version)| format!("{what} tables of version {version}"));
+                let schemas: Vec<String> = schemas.collect();
+                findings.push(if schemas.is_empty() {
+                    Finding::new(Verdict::Warn, what, "holds no tables of Annals").hint("check the path; `annals migrate` makes them")
+                } else {
+                    Finding::new(Verdict::Ok, what, format!("undamaged, {}", schemas.join(", ")))
+                });
                 None
             }
         },

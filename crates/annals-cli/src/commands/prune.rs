@@ -1,10 +1,8 @@
 //! `annals prune`: remove old events.
 
-use std::time::Duration;
-
-use annals::Timestamp;
+use annals::{Actor, Timestamp};
 use annals::config::Flag;
-use annals::store::{PrunePlan, Removed, Store};
+use annals::store::{self, PrunePlan, Removed};
 use clap::Args;
 use serde_json::json;
 
@@ -14,13 +12,6 @@ use crate::render::line::{Clock, time};
 use crate::render::size::{bytes, plural};
 use crate::session::{Session, shown_url};
 use crate::signals::Signals;
-
-/// Events to remove in one transaction: short enough for a worker to append in
-/// between.
-const STEP: usize = 500;
-
-/// What is left to others between two steps.
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// Remove old events
 #[derive(Debug, Args)]
@@ -53,38 +44,32 @@ impl Prune {
         let mut signals = Signals::listen()?;
         let store = session.store().await?;
         let before = Timestamp::now().before(age);
-        let plan = store.prune_plan(before).await?;
         if self.dry_run {
-            return tell(session, &plan, before, None);
+            return tell(session, &store.prune_plan(before).await?, before, None);
         }
-        let mut removed = Removed::default();
-        let ended = tokio::select! {
-            name = signals.next() => Err(Failure::failed(format!("{name}: stopped before all was removed"))
-                .hint("run it again to go on")),
-            ended = remove(&*store, before, &plan, &mut removed) => ended,
+        let mut so_far = Removed::default();
+        let pruned = tokio::select! {
+            name = signals.next() => Err(name),
+            pruned = store::prune(&*store, before, by(), |removed| {
+                so_far = removed;
+                tracing::debug!(events = removed.events, bytes = removed.bytes, "pruned so far");
+            }) => Ok(pruned?),
         };
-        tell(session, &plan, before, Some(removed))?;
-        ended
+        match pruned {
+            Ok(pruned) => tell(session, &pruned.plan, before, Some(pruned.removed)),
+            Err(name) => Err(Failure::failed(format!(
+                "{name}: stopped after {} were removed",
+                plural(so_far.events, "event")
+            ))
+            .hint("run it again to go on")),
+        }
     }
 }
 
-/// Removes what the plan covers, step by step; `removed` tells how far it came.
-pub(crate) async fn remove(
-    store: &dyn Store,
-    before: Timestamp,
-    plan: &PrunePlan,
-    removed: &mut Removed,
-) -> Result<(), Failure> {
-    loop {
-        let step = store.prune_step(before, plan.below, STEP).await?;
-        if step.events == 0 {
-            return Ok(());
-        }
-        removed.events += step.events;
-        removed.bytes += step.bytes;
-        tracing::debug!(events = removed.events, of = plan.events, "pruned");
-        tokio::time::sleep(PAUSE).await;
-    }
+/// Who prunes: the user of the operating system whose process this is, by number,
+/// since names can be claimed.
+pub(crate) fn by() -> Option<Actor> {
+    Some(Actor::new("uid", rustix::process::getuid().as_raw()))
 }
 
 fn tell(

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use annals::Timestamp;
 use annals::config::{Flag, Origin};
-use annals::store::{Removed, Store};
-use annals::worker::{Worker, WorkerOptions};
+use annals::store::{self, Store};
+use annals::worker::WorkerOptions;
 use clap::Args;
 use tokio::sync::oneshot;
 
@@ -51,10 +51,7 @@ impl Up {
     pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
         let signals = Signals::listen()?;
         let (server, audit) = bind(session).await?;
-        let mut worker = Worker::new(session.appender().await?, options(session));
-        for mirror in session.mirrors().await? {
-            worker = worker.mirror(mirror);
-        }
+        let mut worker = session.worker(options(session)).await?;
         for transport in session.transports().await? {
             worker = worker.transport(transport);
         }
@@ -111,18 +108,12 @@ async fn prune_daily(store: Option<Arc<dyn Store>>, older_than: Option<Duration>
     };
     loop {
         let before = Timestamp::now().before(age);
-        let mut removed = Removed::default();
-        let pruned = match store.prune_plan(before).await {
-            Ok(plan) => prune::remove(&*store, before, &plan, &mut removed)
-                .await
-                .map_err(|failure| failure.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
+        let pruned = store::prune(&*store, before, prune::by(), |_| ()).await;
         match pruned {
-            Ok(()) if removed.events > 0 => {
-                tracing::info!("pruned {}", plural(removed.events, "event"));
+            Ok(pruned) if pruned.removed.events > 0 => {
+                tracing::info!("pruned {}", plural(pruned.removed.events, "event"));
             }
-            Ok(()) => {}
+            Ok(_) => {}
             Err(error) => tracing::warn!("cannot prune, trying again tomorrow: {error}"),
         }
         tokio::time::sleep(DAY).await;

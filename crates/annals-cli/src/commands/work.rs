@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use annals::config::Flag;
 use annals::transport::Transport;
-use annals::worker::{Ended, Figures, Gauge, Worker};
+use annals::worker::{Ended, Figures, Gauge};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -104,10 +104,7 @@ impl Work {
         let transports = session.transports().await?;
         let mut options = session.config.worker.clone();
         options.drain = self.drain;
-        let mut worker = Worker::new(session.appender().await?, options);
-        for mirror in session.mirrors().await? {
-            worker = worker.mirror(mirror);
-        }
+        let mut worker = session.worker(options).await?;
         let mut waiting = 0;
         for transport in &transports {
             if self.drain {

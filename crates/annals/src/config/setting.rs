@@ -89,7 +89,7 @@ pub const SETTINGS: &[Setting] = &[
         "transport",
         Kind::Urls,
         Some("sqlite:{data_dir}/queue.db"),
-        "The queue between capture and worker. Capture sends to the first, a worker reads them all.",
+        "The queue between capture and worker. Capture sends to the first, a worker reads them all. sqlite:PATH?max_bytes=N bounds its file (8 GiB).",
     ),
     setting(
         "store",
@@ -172,7 +172,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "capture.buffer_bytes",
         Kind::Bytes(256 * KIB, 16 * GIB),
-        Some("64MiB"),
+        Some("16MiB"),
         "Bytes of encoded events that the buffer holds, at most.",
     ),
     setting(
@@ -184,7 +184,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "capture.max_block",
         Kind::Duration(Duration::ZERO, HOUR),
-        Some("5s"),
+        Some("100ms"),
         "How long a caller may wait for room before the event is dropped and counted.",
     ),
     setting(

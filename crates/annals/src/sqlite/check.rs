@@ -2,17 +2,23 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::{BUSY_TIMEOUT, explain};
 use crate::error::Result;
+
+/// What a file may hold, the table that shows it, and how to ask for the version.
+const TABLES: [(&str, &str, &str); 2] = [
+    ("queue", "annals_queue_head", "SELECT CAST(version AS TEXT) FROM annals_queue_head"),
+    ("store", "annals_store_meta", "SELECT value FROM annals_store_meta WHERE key = 'schema'"),
+];
 
 /// What a database file looks like from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteCheck {
-    /// The version of its tables; 0 if nobody made any.
-    pub schema: i64,
+    /// Which of Annals' tables it holds, `queue` or `store`, and their version.
+    pub schemas: Vec<(&'static str, String)>,
     /// The first thing that is wrong with its pages, if anything is.
     pub damage: Option<String>,
 }
@@ -37,7 +43,13 @@ fn look(path: &Path) -> rusqlite::Result<SqliteCheck> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    let schema = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let mut schemas = Vec::new();
+    for (what, table, version) in TABLES {
+        if connection.table_exists(None, table)? {
+            let version = connection.query_row(version, [], |row| row.get(0)).optional()?;
+            schemas.push((what, version.unwrap_or_else(|| "unknown".to_owned())));
+        }
+    }
     let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    Ok(SqliteCheck { schema, damage: (said != "ok").then_some(said) })
+    Ok(SqliteCheck { schemas, damage: (said != "ok").then_some(said) })
 }
