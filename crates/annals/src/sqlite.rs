@@ -212,8 +212,11 @@ fn connect(open: &Open) -> Result<rusqlite::Connection> {
 fn configure(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
-    // Takes effect in a database without tables only.
-    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    // Takes effect in an empty database only, and takes the write lock in any
+    // other: opening would wait for whoever writes.
+    if connection.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // After a checkpoint the log file is cut to this, instead of staying as

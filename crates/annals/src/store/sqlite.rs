@@ -10,6 +10,8 @@
 mod append;
 mod prune;
 mod read;
+#[cfg(all(test, feature = "conformance"))]
+mod recovery;
 mod schema;
 mod tiles;
 mod verify;

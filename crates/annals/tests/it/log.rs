@@ -365,11 +365,11 @@ fn a_leaf_commits_to_id_salt_and_bytes() {
 
 /// Sizes of trees, more of them near the borders of tiles.
 fn sizes() -> impl Strategy<Value = usize> {
-    prop_oneof![6 => 0..600_usize, 1 => 65_530..65_800_usize, 1 => 1..70_000_usize]
+    prop_oneof![10 => 0..600_usize, 1 => 65_530..65_800_usize, 1 => 1..70_000_usize]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(20))]
 
     #[test]
     fn any_tree_is_the_naive_one(

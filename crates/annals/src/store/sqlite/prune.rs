@@ -16,7 +16,7 @@ const SLICE: usize = 20_000;
 const VACUUM_PAGES: u32 = 2_000;
 
 /// Free pages that stay in the file for the next events.
-const SPARE_PAGES: i64 = 1_000;
+const SPARE_PAGES: i64 = 256;
 
 /// A plan under way: a slice of it is made at a time.
 #[derive(Debug)]

@@ -41,7 +41,15 @@ pub(super) fn check(connection: &Connection, doing: &str) -> Result<()> {
 /// The version of the tables, `None` if there are none.
 fn checked(connection: &Connection, doing: &str) -> Result<Option<usize>> {
     let failed = |error| explain(doing, error);
-    let known = connection.table_exists(None, "annals_store_meta").map_err(failed)?;
+    // A statement, since `table_exists` would answer from what this connection
+    // remembers, not from what another process has made meanwhile.
+    let known: bool = connection
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'annals_store_meta')",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(failed)?;
     if !known {
         return Ok(None);
     }

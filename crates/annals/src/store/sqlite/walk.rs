@@ -171,3 +171,45 @@ fn sql(filter: &Filter, order: Order) -> String {
          ORDER BY occurred_at {direction}, position {direction} LIMIT :slice"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Entity, Outcome};
+    use crate::query::ActorFilter;
+    use crate::store::sqlite::schema;
+
+    /// What SQLite would do, in its own words.
+    fn plan(connection: &Connection, filter: &Filter, order: Order) -> String {
+        let explain = format!("EXPLAIN QUERY PLAN {}", sql(filter, order));
+        let mut statement = connection.prepare(&explain).unwrap();
+        let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn every_query_walks_an_index_and_sorts_nothing() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection, "test").unwrap();
+        let all = Filter::default;
+        let entity = Some(Entity::new("product", 42));
+        let actor = Some(ActorFilter { kind: None, id: "7".to_owned() });
+        let filters = [
+            (Filter { entity: entity.clone(), ..all() }, "annals_events_entity (entity_type=? AND entity_id=? AND "),
+            (Filter { entity, actor: actor.clone(), ..all() }, "annals_events_entity (entity_type=? AND entity_id=? AND "),
+            (Filter { actor, ..all() }, "annals_events_actor (actor_id=? AND "),
+            (Filter { tenant: Some("acme".to_owned()), ..all() }, "annals_events_tenant (tenant=? AND "),
+            (Filter { outcome: Some(Outcome::Denied), ..all() }, "annals_events_time ("),
+            (all(), "annals_events_time ("),
+        ];
+        for (filter, index) in filters {
+            for order in [Order::NewestFirst, Order::OldestFirst] {
+                let plan = plan(&connection, &filter, order);
+                assert!(plan.starts_with("SEARCH annals_events USING INDEX "), "{plan}");
+                assert!(plan.contains(index), "{plan}");
+                assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+                assert!(plan.contains("occurred_at"), "it begins where the last page ended: {plan}");
+            }
+        }
+    }
+}
