@@ -1,11 +1,31 @@
 //! The worker: leases batches, appends them to a store, acknowledges.
+//!
+//! At-least-once delivery and idempotent appends are the whole story: an
+//! acknowledgement follows the store's commit, so a worker that dies anywhere
+//! loses nothing, and what is delivered again is recognised by its id.
+//!
+//! Each lane (see [`WorkerOptions::concurrency`]) leases the next batch while the
+//! last one is appended, and holds nothing that its transport does not hold too.
+//! What goes wrong is told apart by whose fault it is: an event that can never
+//! be stored goes to failed alone, whoever came with it; a store that is away is
+//! waited for, and no event's attempts are counted.
+
+mod figures;
+mod lane;
+mod outcome;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::Appender;
 use crate::transport::Transport;
+
+pub use figures::{Figures, Gauge};
+use lane::Lane;
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -13,15 +33,21 @@ use crate::transport::Transport;
 pub struct WorkerOptions {
     /// Events of a batch, at most.
     pub batch_size: usize,
-    /// Bytes of a batch, at most.
+    /// Bytes of a batch, at most; a larger event is a batch of its own.
     pub batch_bytes: usize,
-    /// How long a batch that is not full may wait for more, unless the worker was idle.
+    /// The least time between two batches that are not full; an event that
+    /// arrives after a longer pause is picked up at once.
     pub flush_interval: Duration,
-    /// Batches at a time, for each transport.
+    /// Lanes for each transport: batches appended at the same time.
     pub concurrency: usize,
-    /// How often an event is tried again before it is buried.
+    /// How often an event is tried again, after a failure that may be its fault,
+    /// before it goes to failed.
     pub retries: u32,
-    /// For how long a received event is this worker's.
+    /// Before the first retry; each further one waits twice as long, give or
+    /// take a fifth.
+    pub first_retry: Duration,
+    /// For how long a received event is this worker's. What a dead worker held
+    /// is delivered again after that.
     pub lease: Duration,
     /// Leave when there is nothing left.
     pub drain: bool,
@@ -29,7 +55,8 @@ pub struct WorkerOptions {
     pub time_limit: Option<Duration>,
     /// Leave after this many events.
     pub max_events: Option<u64>,
-    /// Leave when the process occupies more than these bytes.
+    /// Leave when the process occupies more than these bytes, so that whoever
+    /// supervises it starts another. On Linux.
     pub memory_limit: Option<u64>,
 }
 
@@ -41,6 +68,7 @@ impl Default for WorkerOptions {
             flush_interval: Duration::from_secs(5),
             concurrency: 1,
             retries: 3,
+            first_retry: Duration::from_secs(1),
             lease: Duration::from_secs(60),
             drain: false,
             time_limit: None,
@@ -65,82 +93,160 @@ pub enum Ended {
     MemoryLimit,
 }
 
-/// What a worker has done so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Figures {
-    /// Events received, retries included.
-    pub received: u64,
-    /// Events newly stored.
-    pub stored: u64,
-    /// Events that were stored already.
-    pub duplicates: u64,
-    /// Events buried.
-    pub failed: u64,
-    /// Events put back for another try.
-    pub retried: u64,
-    /// Batches appended.
-    pub batches: u64,
-    /// Bytes of the events stored.
-    pub bytes: u64,
-    /// What it waits for, if it waits for a backend.
-    pub waiting_for: Option<String>,
-}
-
 /// Tells a worker to finish the batch in hand and leave. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Stop;
+pub struct Stop(Arc<watch::Sender<bool>>);
 
 impl Stop {
-    /// Tells it.
+    /// Tells it. It leaves within a quarter of a second and a batch.
     pub fn stop(&self) {
-        todo!()
+        self.0.send_replace(true);
     }
-}
 
-/// Shows what a worker has done so far, from anywhere. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Gauge;
-
-impl Gauge {
-    /// What it has done so far.
-    pub fn read(&self) -> Figures {
-        todo!()
+    fn is_told(&self) -> bool {
+        *self.0.borrow()
     }
 }
 
 /// Moves events from transports to a store and its mirrors.
 #[derive(Debug)]
-pub struct Worker;
+pub struct Worker {
+    store: Arc<dyn Appender>,
+    mirrors: Vec<Arc<dyn Appender>>,
+    transports: Vec<Arc<dyn Transport>>,
+    options: WorkerOptions,
+    stop: Stop,
+    gauge: Gauge,
+}
 
 impl Worker {
     /// A worker that appends to `store`.
-    pub fn new(_store: Arc<dyn Appender>, _options: WorkerOptions) -> Self {
-        todo!()
+    #[must_use]
+    pub fn new(store: Arc<dyn Appender>, options: WorkerOptions) -> Self {
+        Self {
+            store,
+            mirrors: Vec::new(),
+            transports: Vec::new(),
+            options,
+            stop: Stop(Arc::new(watch::Sender::new(false))),
+            gauge: Gauge::default(),
+        }
     }
+
     /// Reads from this transport too.
     #[must_use]
-    pub fn transport(self, _transport: Arc<dyn Transport>) -> Self {
-        todo!()
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transports.push(transport);
+        self
     }
-    /// Writes a plain copy there, after the store.
+
+    /// Writes a plain copy there, after the store. An event is acknowledged when
+    /// the mirrors have it as well.
     #[must_use]
-    pub fn mirror(self, _mirror: Arc<dyn Appender>) -> Self {
-        todo!()
+    pub fn mirror(mut self, mirror: Arc<dyn Appender>) -> Self {
+        self.mirrors.push(mirror);
+        self
     }
+
     /// What tells it to leave.
+    #[must_use]
     pub fn stop_handle(&self) -> Stop {
-        todo!()
+        self.stop.clone()
     }
+
     /// What shows its figures.
+    #[must_use]
     pub fn gauge(&self) -> Gauge {
-        todo!()
+        self.gauge.clone()
     }
+
     /// Works until it is told to leave, or a limit of the options is reached.
     ///
     /// # Errors
-    /// When a transport's or the store's handle is of no more use.
+    /// [`ErrorKind::Usage`] without a transport; [`ErrorKind::Closed`] when a
+    /// handle is of no more use. A backend that is away is waited for.
     pub async fn run(self) -> Result<Ended> {
-        todo!()
+        if self.transports.is_empty() {
+            return Err(Error::new(ErrorKind::Usage, "start a worker", "it has no transport"));
+        }
+        let stop = self.stop.clone();
+        let shared = Arc::new(Shared { began: Instant::now(), worker: self });
+        let mut lanes = JoinSet::new();
+        for transport in &shared.worker.transports {
+            for _ in 0..shared.worker.options.concurrency.max(1) {
+                lanes.spawn(Lane::new(Arc::clone(&shared), Arc::clone(transport)).run());
+            }
+        }
+        let mut outcome = Ok(Ended::Drained);
+        while let Some(ended) = lanes.join_next().await {
+            let ended = ended.map_err(|error| {
+                Error::new(ErrorKind::Closed, "run a worker", format!("a lane stopped: {error}"))
+            });
+            match ended.and_then(|ended| ended) {
+                // One lane's end by a limit is the worker's; each drains its own transport.
+                Ok(Ended::Drained) => {}
+                Ok(other) => {
+                    stop.stop();
+                    outcome = match outcome {
+                        Ok(Ended::Drained | Ended::Stopped) => Ok(other),
+                        earlier => earlier,
+                    };
+                }
+                Err(error) => {
+                    stop.stop();
+                    outcome = outcome.and(Err(error));
+                }
+            }
+        }
+        outcome
     }
+}
+
+/// What the lanes share.
+#[derive(Debug)]
+struct Shared {
+    began: Instant,
+    worker: Worker,
+}
+
+impl Shared {
+    /// Whether it is time to leave, and why.
+    fn ended(&self) -> Option<Ended> {
+        let options = &self.worker.options;
+        if self.worker.stop.is_told() {
+            return Some(Ended::Stopped);
+        }
+        if options.time_limit.is_some_and(|limit| self.began.elapsed() >= limit) {
+            return Some(Ended::TimeLimit);
+        }
+        if options.max_events.is_some_and(|limit| self.worker.gauge.taken() >= limit) {
+            return Some(Ended::MaxEvents);
+        }
+        let too_large = |limit| resident_bytes().is_some_and(|bytes| bytes > limit);
+        options.memory_limit.is_some_and(too_large).then_some(Ended::MemoryLimit)
+    }
+
+    /// How many more events may be received now, at most a batch.
+    fn room(&self) -> usize {
+        let options = &self.worker.options;
+        let left = options.max_events.map_or(u64::MAX, |limit| {
+            limit.saturating_sub(self.worker.gauge.taken())
+        });
+        options.batch_size.max(1).min(usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
+    /// A lease long enough for a batch that waits for company.
+    fn lease(&self) -> Duration {
+        let options = &self.worker.options;
+        options.lease.max(options.flush_interval * 2 + Duration::from_secs(5))
+    }
+}
+
+/// Bytes of memory that the process occupies, where the system tells.
+fn resident_bytes() -> Option<u64> {
+    // proc(5): the second field of statm is the resident set in pages, which are
+    // of 4 KiB wherever this matters.
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * 4096)
 }

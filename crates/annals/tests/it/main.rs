@@ -13,4 +13,5 @@ mod log;
 mod state;
 mod store;
 mod transport;
+mod worker;
 
