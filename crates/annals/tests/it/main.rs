@@ -6,6 +6,8 @@
 mod capture;
 #[cfg(feature = "derive")]
 mod derive;
+#[cfg(all(feature = "derive", feature = "sqlite"))]
+mod examples;
 #[cfg(feature = "file")]
 mod file;
 mod history;
