@@ -10,6 +10,8 @@
 //! trust.
 
 mod queue;
+#[cfg(feature = "sqlx-sqlite")]
+mod record_in;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ mod examples;
 mod file;
 mod history;
 mod log;
+mod record_in;
 mod state;
 mod store;
 mod transport;
