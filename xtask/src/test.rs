@@ -1,0 +1,22 @@
+//! `cargo xtask test`.
+
+use crate::cargo;
+
+/// Feature sets that an application may choose, beside the default and all.
+const FEATURES: [&str; 6] = ["", "derive", "sqlite", "file", "tower", "config"];
+
+/// Tells the tests to take their time; they read it from the environment.
+const FULL: &str = "ANNALS_TEST_FULL";
+
+pub(crate) fn run(full: bool) -> Result<(), String> {
+    for features in FEATURES {
+        let what = if features.is_empty() { "none" } else { features };
+        let words = ["check", "--quiet", "--package", "annals", "--no-default-features", "--features", features];
+        crate::run(&format!("compiles with features: {what}"), &mut cargo(&words))?;
+    }
+    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    if full {
+        tests.env(FULL, "1");
+    }
+    crate::run("tests", &mut tests)
+}
