@@ -10,7 +10,7 @@
 mod append;
 mod prune;
 mod read;
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(test)]
 mod recovery;
 mod schema;
 mod tiles;

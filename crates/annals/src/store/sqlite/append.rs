@@ -6,7 +6,7 @@
 //! which itself finds the duplicates; the log's edge kept in memory from one
 //! append to the next; texts and bytes bound from where they lie.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::tiles::{Head, Tiles, write_tile};
 use crate::error::{Error, ErrorKind};
@@ -16,11 +16,11 @@ use crate::sqlite::Failure;
 use crate::store::{Appended, Record};
 
 /// Only a second event of the same id may be passed over; any other conflict
-/// means that the store is damaged and is an error.
+/// means that the store is damaged and is an error. Parameters go by number: a
+/// name would be looked up for every value of every row.
 const INSERT: &str = "INSERT INTO annals_events (position, id, occurred_at, appended_at, salt, \
     action, outcome, entity_type, entity_id, actor_type, actor_id, tenant, request_id, body) \
-    VALUES (:position, :id, :occurred_at, :appended_at, :salt, :action, :outcome, :entity_type, \
-    :entity_id, :actor_type, :actor_id, :tenant, :request_id, :body) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
     ON CONFLICT (id) DO NOTHING";
 
 /// Appends a batch. `cache` holds the edge that the last append of this handle
@@ -113,22 +113,22 @@ impl Append<'_> {
                 self.answers.push(Appended::Refused(reason.to_owned()));
                 continue;
             }
-            let inserted = insert.execute(named_params! {
-                ":position": self.size,
-                ":id": record.id.as_bytes(),
-                ":occurred_at": record.occurred_at.as_micros(),
-                ":appended_at": self.now,
-                ":salt": salt,
-                ":action": record.action,
-                ":outcome": record.outcome,
-                ":entity_type": record.entity_type,
-                ":entity_id": record.entity_id,
-                ":actor_type": record.actor_type,
-                ":actor_id": record.actor_id,
-                ":tenant": record.tenant,
-                ":request_id": record.request_id,
-                ":body": record.body,
-            })?;
+            let inserted = insert.execute(params![
+                self.size,
+                record.id.as_bytes(),
+                record.occurred_at.as_micros(),
+                self.now,
+                salt,
+                record.action,
+                record.outcome,
+                record.entity_type,
+                record.entity_id,
+                record.actor_type,
+                record.actor_id,
+                record.tenant,
+                record.request_id,
+                record.body,
+            ])?;
             let answer = if inserted == 1 { self.took(record, hash) } else { self.known(record)? };
             self.answers.push(answer);
         }
