@@ -6,6 +6,7 @@
 
 mod accept;
 mod codec;
+mod fault;
 mod id;
 mod json;
 mod object;
@@ -19,7 +20,8 @@ pub use accept::{Accepted, accept};
 #[cfg(feature = "file")]
 pub(crate) use codec::peek_id;
 pub(crate) use codec::{Stamp, encode, encode_system, write_producer};
-pub use codec::{DecodeError, Defaults, EventFault};
+pub use codec::Defaults;
+pub use fault::{DecodeError, EventFault};
 pub use id::EventId;
 pub(crate) use json::{MARK, abbreviate, compact_captured};
 pub use json::{JsonFault, MAX_DEPTH};

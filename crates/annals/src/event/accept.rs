@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::codec::EventFault;
+use super::fault::EventFault;
 use super::{
     Actor, Context, Entity, Event, EventId, Object, Outcome, Producer, Text, Timestamp, json,
 };
@@ -35,16 +35,37 @@ pub struct Accepted {
 /// Names every field that is missing, unknown, of the wrong type, too long or
 /// not allowed.
 pub fn accept(text: &str) -> Result<Accepted, EventFault> {
+    let whole = |fault: json::JsonFault| EventFault::single(fault.path, fault.what);
     let mut compact = String::with_capacity(text.len().min(super::MAX_EVENT_BYTES));
-    json::compact(text, &mut compact).map_err(|fault| EventFault::single(fault.path, fault.what))?;
-    let object = Object::from_checked(compact)
-        .map_err(|fault| EventFault::single(fault.path, fault.what))?;
+    let mut found = Vec::new();
+    json::compact(text, &mut compact, &mut found).map_err(whole)?;
+    let object = Object::from_checked(compact).map_err(whole)?;
     let mut read = Reader { faults: Vec::new() };
+    read.faults
+        .extend(found.into_iter().map(|fault| (fault.path, fault.what)));
     let accepted = read.event(&object);
+    // The encoder's own checks (lengths, reserved names) belong to the answer,
+    // save of a field that could not even be read.
+    if let Err(fault) = accepted.event.encode() {
+        let unread = read.faults.len();
+        for (field, what) in fault.faults() {
+            if !read.faults[..unread]
+                .iter()
+                .any(|(known, _)| covers(known, field))
+            {
+                read.faults.push((field.clone(), what.clone()));
+            }
+        }
+    }
     EventFault::from_list(read.faults)?;
-    // The encoder's own checks (lengths, reserved names) belong to the answer.
-    accepted.event.encode()?;
     Ok(accepted)
+}
+
+/// Whether a fault of `known` says enough about `field`, which is it or in it.
+fn covers(known: &str, field: &str) -> bool {
+    field
+        .strip_prefix(known)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 struct Reader {
@@ -67,7 +88,7 @@ impl Reader {
                 continue;
             }
             match &*name {
-                "id" => id = self.typed("id", raw, "text"),
+                "id" => id = self.id("id", raw),
                 "occurred_at" => {
                     let text: Option<Text> = self.typed("occurred_at", raw, "an RFC 3339 time");
                     occurred_at = text.and_then(|text| self.parsed("occurred_at", &text));
@@ -88,17 +109,24 @@ impl Reader {
                 "old_values" => event.old_values = self.object("old_values", raw),
                 "new_values" => event.new_values = self.object("new_values", raw),
                 "reason" => event.reason = self.typed("reason", raw, "text"),
-                "tags" => event.tags = self.typed("tags", raw, "an array of texts").unwrap_or_default(),
+                "tags" => {
+                    event.tags = self
+                        .typed("tags", raw, "an array of texts")
+                        .unwrap_or_default()
+                }
                 "metadata" => event.metadata = self.object("metadata", raw),
                 "producer" => event.producer = self.producer(raw),
                 "source" => event.source = self.typed("source", raw, "text"),
-                "source_id" => event.source_id = self.typed("source_id", raw, "text"),
+                "source_id" => event.source_id = self.id("source_id", raw),
                 "version" => {
                     if self.typed::<u32>("version", raw, "1") != Some(super::EVENT_VERSION) {
                         self.fault("version", format!("expected 1, found {}", raw.get()));
                     }
                 }
-                other => self.fault(other, "unknown field; put your own data under metadata"),
+                other => {
+                    let name = json::abbreviate(other);
+                    self.fault(&name, "unknown field; put your own data under metadata");
+                }
             }
         }
         if !action_given {
@@ -108,7 +136,9 @@ impl Reader {
             self.fault("entity", "missing");
         }
         if let Some(outcome) = outcome {
-            event.outcome = self.parsed::<Outcome>("outcome", &outcome).unwrap_or_default();
+            event.outcome = self
+                .parsed::<Outcome>("outcome", &outcome)
+                .unwrap_or_default();
         }
         let idempotent = self.identify(&mut event, id, occurred_at);
         Accepted { event, idempotent }
@@ -126,6 +156,10 @@ impl Reader {
             return true;
         }
         match (&id, &event.source_id) {
+            (Some(id), _) if id.is_empty() => {
+                self.fault("id", "must not be empty; leave it out if there is none");
+                return false;
+            }
             (Some(id), Some(source_id)) if id != source_id => {
                 self.fault(
                     "id",
@@ -144,8 +178,10 @@ impl Reader {
             return false;
         };
         let Some(time) = time else {
-            let what = "missing; the id of an event without a UUIDv7 is derived from it";
-            self.fault("occurred_at", what);
+            if !self.faults.iter().any(|(field, _)| field == "occurred_at") {
+                let what = "missing; the id of an event without a UUIDv7 is derived from it";
+                self.fault("occurred_at", what);
+            }
             return false;
         };
         let tenant = event.tenant.as_deref().unwrap_or_default();
@@ -170,7 +206,9 @@ impl Reader {
     }
 
     fn parsed<T: std::str::FromStr<Err = String>>(&mut self, field: &str, text: &str) -> Option<T> {
-        text.parse().inspect_err(|what: &String| self.fault(field, what)).ok()
+        text.parse()
+            .inspect_err(|what: &String| self.fault(field, what))
+            .ok()
     }
 
     fn object(&mut self, field: &str, raw: &RawValue) -> Option<Object> {
@@ -180,13 +218,20 @@ impl Reader {
     }
 
     fn unknown(&mut self, field: &str, name: &str) {
-        self.fault(&format!("{field}.{name}"), "unknown field; put your own data under metadata");
+        let name = json::abbreviate(name);
+        self.fault(
+            &format!("{field}.{name}"),
+            "unknown field; put your own data under metadata",
+        );
     }
 
     /// An id: text, or a number taken as its digits.
     fn id(&mut self, field: &str, raw: &RawValue) -> Option<Text> {
         let digits = raw.get();
-        if digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        if digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'-')
+        {
             return Some(Cow::Owned(digits.to_owned()));
         }
         self.typed(field, raw, "text or a whole number")
@@ -194,7 +239,9 @@ impl Reader {
 
     fn entity(&mut self, raw: &RawValue) -> Entity {
         let mut entity = Entity::of_type("");
-        let Some(object) = self.object("entity", raw) else { return entity };
+        let Some(object) = self.object("entity", raw) else {
+            return entity;
+        };
         let mut kind = None;
         for (name, raw) in present(&object) {
             match &*name {
@@ -228,7 +275,9 @@ impl Reader {
 
     fn context(&mut self, raw: &RawValue) -> Context {
         let mut context = Context::default();
-        let Some(object) = self.object("context", raw) else { return context };
+        let Some(object) = self.object("context", raw) else {
+            return context;
+        };
         for (name, raw) in present(&object) {
             let slot = match &*name {
                 "ip" => &mut context.ip,
@@ -268,5 +317,8 @@ impl Reader {
 
 /// The fields of a nested object that are not null.
 fn present(object: &Object) -> impl Iterator<Item = (Cow<'_, str>, &RawValue)> {
-    object.fields().into_iter().filter(|(_, raw)| raw.get() != "null")
+    object
+        .fields()
+        .into_iter()
+        .filter(|(_, raw)| raw.get() != "null")
 }

@@ -5,11 +5,11 @@
 //! so an encoded event is one line.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::fault::{DecodeError, EventFault};
 use super::{
     Actor, Context, EVENT_VERSION, Entity, Event, EventId, MAX_EVENT_BYTES, MAX_TEXT_BYTES, Object,
     Outcome, Producer, RESERVED_ACTIONS, Text, Timestamp,
@@ -46,67 +46,6 @@ impl Stamp<'_> {
     pub(crate) const KEEP: Self =
         Self { defaults: None, service: None, system: false, own_producer: true };
 }
-
-/// Everything that is wrong with an event, by field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventFault {
-    faults: Vec<(String, String)>,
-}
-
-impl EventFault {
-    pub(super) fn from_list(faults: Vec<(String, String)>) -> Result<(), Self> {
-        if faults.is_empty() { Ok(()) } else { Err(Self { faults }) }
-    }
-
-    pub(crate) fn single(field: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { faults: vec![(field.into(), what.into())] }
-    }
-
-    /// Each field's name and what is wrong with it.
-    #[must_use]
-    pub fn faults(&self) -> &[(String, String)] {
-        &self.faults
-    }
-}
-
-impl fmt::Display for EventFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (field, what)) in self.faults.iter().enumerate() {
-            if index > 0 {
-                f.write_str("; ")?;
-            }
-            if !field.is_empty() {
-                write!(f, "{field}: ")?;
-            }
-            f.write_str(what)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for EventFault {}
-
-/// Bytes that are not an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecodeError(String);
-
-impl DecodeError {
-    pub(crate) fn json(error: serde_json::Error) -> Self {
-        Self(error.to_string())
-    }
-
-    pub(crate) fn field(name: &str, what: impl fmt::Display) -> Self {
-        Self(format!("{name}: {what}"))
-    }
-}
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not an event: {}", self.0)
-    }
-}
-
-impl std::error::Error for DecodeError {}
 
 /// Appends the encoded event to `out`, and leaves `out` as it was on a fault.
 /// Answers where in `out` a producer belongs, for [`write_producer`].
@@ -156,6 +95,10 @@ impl Writer<'_> {
         self.out.extend_from_slice(b"\",\"occurred_at\":\"");
         event.occurred_at.write(self.out);
         self.out.push(b'"');
+        if event.id.millis() != event.occurred_at.as_millis() {
+            let what = format!("is not of the event's time, {}", event.occurred_at);
+            self.fault("id", what);
+        }
         self.action(&event.action, stamp.system);
         self.raw("outcome", event.outcome.as_str());
         self.entity(&event.entity);
@@ -180,6 +123,9 @@ impl Writer<'_> {
             self.producer(&producer.id, producer.seq);
         }
         self.indexed("source", "source", event.source.as_ref());
+        if event.source_id.as_deref() == Some("") {
+            self.fault("source_id", "must not be empty; leave it out if there is none");
+        }
         self.indexed("source_id", "source_id", event.source_id.as_ref());
         self.key("version");
         self.number(u64::from(EVENT_VERSION));
@@ -223,9 +169,14 @@ impl Writer<'_> {
     fn actor(&mut self, actor: &Actor, depth: usize) {
         const DEEPEST: usize = 8;
         self.out.push(b'{');
-        self.indexed("type", "actor.type", actor.kind.as_ref());
-        self.indexed("id", "actor.id", actor.id.as_ref());
-        self.indexed("name", "actor.name", actor.name.as_ref());
+        let fields = [("type", &actor.kind), ("id", &actor.id), ("name", &actor.name)];
+        for (name, text) in fields {
+            let before = self.faults.len();
+            self.indexed(name, name, text.as_ref());
+            for (field, _) in self.faults.iter_mut().skip(before) {
+                *field = format!("actor.{}{name}", "on_behalf_of.".repeat(depth));
+            }
+        }
         if let Some(other) = &actor.on_behalf_of {
             if depth == DEEPEST {
                 self.fault("actor.on_behalf_of", format!("nested deeper than {DEEPEST} levels"));
@@ -491,7 +442,7 @@ fn object(raw: Option<&RawValue>, field: &str) -> Result<Option<Object>, DecodeE
     raw.filter(|raw| raw.get() != "null")
         .map(|raw| Object::from_checked(raw.get().to_owned()))
         .transpose()
-        .map_err(|fault| DecodeError(fault.under(field).to_string()))
+        .map_err(|fault| DecodeError::value(&fault.under(field)))
 }
 
 impl From<WireActor> for Actor {

@@ -27,11 +27,12 @@ impl EventId {
     pub fn at(time: Timestamp) -> Self {
         // Thousandths of a millisecond, spread over the 12 bits.
         let fraction = (time.as_micros() % 1000) * 4096 / 1000;
-        let counter = u64::from(COUNTER.fetch_add(1, Ordering::Relaxed) & 0x3fff_ffff);
+        // First the process, since that gives the counter its start.
         let process = *PROCESS.get_or_init(|| {
             COUNTER.store(random_u32() & 0x00ff_ffff, Ordering::Relaxed);
             random_u32()
         });
+        let counter = u64::from(COUNTER.fetch_add(1, Ordering::Relaxed) & 0x3fff_ffff);
         Self::assemble(
             time,
             u16::try_from(fraction).unwrap_or(0),

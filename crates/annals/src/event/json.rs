@@ -12,6 +12,9 @@ use std::fmt;
 /// How deep arrays and objects may nest.
 pub const MAX_DEPTH: usize = 64;
 
+/// Faults of one text that are named, at most.
+pub(crate) const MAX_FAULTS: usize = 20;
+
 /// The key of the object that stands for a value which is not the plain value.
 pub(crate) const MARK: &str = "$annals";
 
@@ -26,7 +29,10 @@ pub struct JsonFault {
 
 impl JsonFault {
     fn new(what: impl Into<String>) -> Self {
-        Self { path: String::new(), what: what.into() }
+        Self {
+            path: String::new(),
+            what: what.into(),
+        }
     }
 
     /// The fault as seen from one level further out.
@@ -51,22 +57,45 @@ impl fmt::Display for JsonFault {
     }
 }
 
-/// Checks one JSON value and appends it to `out` without white space.
+/// Checks one JSON value and appends it to `out` without white space. What is
+/// JSON and yet not allowed goes to `faults`, [`MAX_FAULTS`] of them, so that a
+/// sender learns of all at once.
 ///
 /// # Errors
-/// Names the first fault and its place.
-pub(crate) fn compact(text: &str, out: &mut String) -> Result<(), JsonFault> {
-    let mut scan = Scan { text, at: 0, out, captured: false };
+/// The place where it stops to be JSON, or nests too deep.
+pub(crate) fn compact(
+    text: &str,
+    out: &mut String,
+    faults: &mut Vec<JsonFault>,
+) -> Result<(), JsonFault> {
+    let mut scan = Scan {
+        text,
+        at: 0,
+        out,
+        captured: false,
+        faults,
+    };
     scan.value(0)?;
     scan.end()
 }
 
 /// As [`compact`], for values that an application captured: any object with a
 /// `$annals` key is refused, since only Annals writes its marks.
+///
+/// # Errors
+/// The first fault and its place.
 pub(crate) fn compact_captured(text: &str, out: &mut String) -> Result<(), JsonFault> {
-    let mut scan = Scan { text, at: 0, out, captured: true };
+    let mut faults = Vec::new();
+    let mut scan = Scan {
+        text,
+        at: 0,
+        out,
+        captured: true,
+        faults: &mut faults,
+    };
     scan.value(0)?;
-    scan.end()
+    scan.end()?;
+    faults.into_iter().next().map_or(Ok(()), Err)
 }
 
 struct Scan<'a> {
@@ -74,9 +103,27 @@ struct Scan<'a> {
     at: usize,
     out: &'a mut String,
     captured: bool,
+    faults: &'a mut Vec<JsonFault>,
 }
 
 impl<'a> Scan<'a> {
+    /// Takes a fault down that does not keep the rest from being read.
+    fn fault(&mut self, fault: JsonFault) {
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(fault);
+        }
+    }
+
+    /// Reads a value that stands at `segment`, which its faults then name.
+    fn value_at(&mut self, segment: &dyn Fn() -> String, depth: usize) -> Result<(), JsonFault> {
+        let before = self.faults.len();
+        let read = self.value(depth);
+        for fault in self.faults.iter_mut().skip(before) {
+            *fault = std::mem::replace(fault, JsonFault::new("")).under(&segment());
+        }
+        read.map_err(|fault| fault.under(&segment()))
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -92,7 +139,10 @@ impl<'a> Scan<'a> {
             None => "the end".to_owned(),
             Some(character) => format!("{character:?}"),
         };
-        JsonFault::new(format!("not JSON: expected {what} at byte {}, found {found}", self.at))
+        JsonFault::new(format!(
+            "not JSON: expected {what} at byte {}, found {found}",
+            self.at
+        ))
     }
 
     fn end(&mut self) -> Result<(), JsonFault> {
@@ -128,7 +178,9 @@ impl<'a> Scan<'a> {
 
     fn enter(&mut self, depth: usize, open: char) -> Result<(), JsonFault> {
         if depth > MAX_DEPTH {
-            return Err(JsonFault::new(format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(JsonFault::new(format!(
+                "nested deeper than {MAX_DEPTH} levels"
+            )));
         }
         self.at += 1;
         self.out.push(open);
@@ -143,7 +195,7 @@ impl<'a> Scan<'a> {
             if count > 0 {
                 self.comma("',' or ']'")?;
             }
-            self.value(depth).map_err(|fault| fault.under(&format!("[{count}]")))?;
+            self.value_at(&|| format!("[{count}]"), depth)?;
             self.skip_space();
             count += 1;
         }
@@ -166,15 +218,17 @@ impl<'a> Scan<'a> {
         let start = self.out.len();
         self.enter(depth, '{')?;
         let mut keys = Keys::default();
+        let mut count = 0;
         let mut marked = false;
         while self.peek() != Some(b'}') {
-            if keys.count() > 0 {
+            if count > 0 {
                 self.comma("',' or '}'")?;
             }
             if self.peek() != Some(b'"') {
                 return Err(self.expected("a key in double quotes"));
             }
             let key = unescape(self.string()?);
+            count += 1;
             marked |= key == MARK;
             self.skip_space();
             if self.peek() != Some(b':') {
@@ -182,30 +236,27 @@ impl<'a> Scan<'a> {
             }
             self.at += 1;
             self.out.push(':');
-            self.value(depth).map_err(|fault| fault.under(&key))?;
+            self.value_at(&|| abbreviate(&key), depth)?;
             self.skip_space();
-            if let Some(twice) = keys.insert(key) {
-                return Err(JsonFault::new("the key stands twice in one object").under(&twice));
+            let place = abbreviate(&key);
+            if !keys.insert(key) {
+                self.fault(JsonFault::new("the key stands twice in one object").under(&place));
             }
         }
         self.at += 1;
         self.out.push('}');
-        if marked {
-            self.check_mark(&keys, start)?;
+        if marked && !self.is_mark(count, start) {
+            let what = format!("the key \"{MARK}\" is reserved for the marks that Annals writes");
+            self.fault(JsonFault::new(what));
         }
         Ok(())
     }
 
-    fn check_mark(&self, keys: &Keys, start: usize) -> Result<(), JsonFault> {
-        let genuine = !self.captured
-            && keys.count() == 1
-            && serde_json::from_str::<super::object::Marked>(&self.out[start..]).is_ok();
-        if genuine {
-            return Ok(());
-        }
-        Err(JsonFault::new(format!(
-            "the key \"{MARK}\" is reserved for the marks that Annals writes"
-        )))
+    /// Whether the object that begins at `start` of what was written is a mark.
+    fn is_mark(&self, keys: usize, start: usize) -> bool {
+        !self.captured
+            && keys == 1
+            && serde_json::from_str::<super::object::Marked>(&self.out[start..]).is_ok()
     }
 
     /// Reads a string and copies it; answers what stands between its quotes.
@@ -297,10 +348,9 @@ impl<'a> Scan<'a> {
             }
         }
         let number = &self.text[start..self.at];
-        let fits = (whole && number.len() < 19)
-            || number.parse::<f64>().is_ok_and(f64::is_finite);
+        let fits = (whole && number.len() < 19) || number.parse::<f64>().is_ok_and(f64::is_finite);
         if !fits {
-            return Err(JsonFault::new(format!(
+            self.fault(JsonFault::new(format!(
                 "the number {} is beyond what a 64-bit float holds (about 1.8e308)",
                 abbreviate(number)
             )));
@@ -320,24 +370,16 @@ struct Keys {
 impl Keys {
     const FEW: usize = 16;
 
-    fn count(&self) -> usize {
-        self.few.len() + self.many.len()
-    }
-
-    /// Adds `key`, or gives it back if it is there already.
-    fn insert(&mut self, key: String) -> Option<String> {
+    /// Adds `key`; answers whether it is the first of its name.
+    fn insert(&mut self, key: String) -> bool {
         if self.few.contains(&key) {
-            return Some(key);
+            return false;
         }
         if self.few.len() < Self::FEW {
             self.few.push(key);
-            return None;
+            return true;
         }
-        if self.many.contains(&key) {
-            return Some(key);
-        }
-        self.many.insert(key);
-        None
+        self.many.insert(key)
     }
 }
 
@@ -348,6 +390,9 @@ fn unescape(raw: &str) -> String {
     }
     serde_json::from_str(&format!("\"{raw}\"")).unwrap_or_else(|_| raw.to_owned())
 }
+
+#[cfg(test)]
+mod tests;
 
 /// The first characters of a long text, for messages.
 pub(crate) fn abbreviate(text: &str) -> String {

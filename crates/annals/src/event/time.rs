@@ -86,7 +86,10 @@ impl Timestamp {
     /// Appends the RFC 3339 form in UTC with six decimals.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
         const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
-        if let Ok(time) = jiff::Timestamp::from_microsecond(self.0) {
+        // In two parts, since the last second's fraction is beyond what jiff
+        // takes as microseconds.
+        let nanos = i32::try_from(self.0 % 1_000_000 * 1000).unwrap_or(0);
+        if let Ok(time) = jiff::Timestamp::new(self.0 / 1_000_000, nanos) {
             // Writing into a vector has no way to fail.
             let _ = PRINTER.print_timestamp(&time, &mut *out);
         }
@@ -120,6 +123,12 @@ impl FromStr for Timestamp {
         })?;
         Self::from_micros(time.as_microsecond())
             .filter(|_| time.as_nanosecond() >= 0)
-            .ok_or_else(|| format!("expected a time from {} to {}, found {text}", Self::MIN, Self::MAX))
+            .ok_or_else(|| {
+                format!(
+                    "expected a time from {} to {}, found {text}",
+                    Self::MIN,
+                    Self::MAX
+                )
+            })
     }
 }

@@ -3,13 +3,16 @@
 // A test fails by panicking.
 #![allow(clippy::unwrap_used)]
 
+mod accept;
 mod capture;
 #[cfg(feature = "derive")]
 mod derive;
 #[cfg(all(feature = "derive", feature = "sqlite"))]
 mod examples;
+mod event;
 #[cfg(feature = "file")]
 mod file;
+mod fuzz;
 mod history;
 mod log;
 mod record_in;
