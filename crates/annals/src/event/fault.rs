@@ -61,7 +61,7 @@ impl std::error::Error for EventFault {}
 
 /// Cuts a text that may quote what was sent, however long that was.
 fn bound(text: &mut String) {
-    const KEPT: usize = 400;
+    const KEPT: usize = 600;
     if let Some((cut, _)) = text.char_indices().nth(KEPT) {
         text.truncate(cut);
         text.push('…');

@@ -17,7 +17,7 @@ pub(crate) fn check(data: &[u8]) -> bool {
             assert!(!fault.faults().is_empty());
             assert!(!message.chars().any(char::is_control), "{message:?}");
             assert!(
-                message.len() < 64 * 1024,
+                message.len() < 128 * 1024,
                 "a message of {} bytes",
                 message.len()
             );
