@@ -7,9 +7,9 @@ mod accept;
 mod capture;
 #[cfg(feature = "derive")]
 mod derive;
+mod event;
 #[cfg(all(feature = "derive", feature = "sqlite"))]
 mod examples;
-mod event;
 #[cfg(feature = "file")]
 mod file;
 mod fuzz;
@@ -20,4 +20,3 @@ mod state;
 mod store;
 mod transport;
 mod worker;
-
