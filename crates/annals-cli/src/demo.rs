@@ -56,7 +56,7 @@ impl Demo {
         if session.out.json() {
             return Ok(());
         }
-        let favourite = watch.most_changed().unwrap_or_else(|| Entity::new("product", 1));
+        let favourite = watch.most_interesting().unwrap_or_else(|| Entity::new("product", 1));
         history(session, &played, &favourite).await?;
         figures(session, &played, &visits)?;
         next::suggest(session, &favourite)
@@ -85,11 +85,10 @@ async fn history(session: &Session, played: &Played, product: &Entity) -> Result
     let filter = Filter { entity: Some(product.clone()), ..Filter::default() };
     let page = played.store.query(Query::newest(filter).limit(IN_FULL)).await?;
     heading(session, &format!("The history of {product}, newest first"))?;
-    for stored in &page.events {
-        session.out.line(readable(stored, diff))?;
-    }
+    let blocks: Vec<String> = page.events.iter().map(|stored| readable(stored, diff)).collect();
+    session.out.text(blocks.join("\n"))?;
     if page.next.is_some() {
-        session.out.line(format!("{DIM}… and what was before: see below{DIM:#}"))?;
+        session.out.line(format!("\n{DIM}… and what was before: see below{DIM:#}"))?;
     }
     Ok(())
 }

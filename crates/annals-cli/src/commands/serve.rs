@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use annals::config::{Flag, IngestSettings};
-use annals::{Audit, WhenFull};
+use annals::Audit;
 use annals_server::{Limits, Server};
 use clap::Args;
 use serde_json::json;
@@ -56,8 +56,11 @@ impl Serve {
 /// The ingest endpoint, and the handle it captures with.
 pub(crate) async fn bind(session: &Session) -> Result<(Server, Audit), Failure> {
     let mut options = session.config.capture.options();
-    // A full buffer becomes a 503 at once, and the client keeps its events.
-    options.when_full = WhenFull::Fail;
+    // A queue that is away or full becomes a 503 at once, and the client keeps
+    // its events: nothing is sent later of what it was told had failed.
+    let suits = Server::audit_options();
+    options.delivery = suits.delivery;
+    options.when_full = suits.when_full;
     let audit = session.capture(options).await?;
     let IngestSettings {
         listen,

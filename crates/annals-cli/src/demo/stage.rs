@@ -1,8 +1,10 @@
 //! Everything that the demo runs: shop, capture, worker, store.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,7 +39,7 @@ pub(super) struct Stage {
     gauge: Gauge,
     worker: JoinHandle<annals::Result<Ended>>,
     stop_shop: oneshot::Sender<()>,
-    shop: JoinHandle<std::io::Result<()>>,
+    shop: JoinHandle<io::Result<()>>,
     begun: Instant,
     /// Held as long as the demo runs.
     _lock: File,
@@ -71,9 +73,9 @@ impl Stage {
         let (audit, worker) = capture_and_work(session, &store, &transports)?;
         let (stop_worker, gauge) = (worker.stop_handle(), worker.gauge());
         let worker = tokio::spawn(worker.run());
-        let shop = Shop::open(&database, Some(audit.clone())).map_err(|error| {
-            Failure::failed(format!("open the shop's database {}: {error}", database.display()))
-        })?;
+        let opening = |error: String| Failure::failed(format!("open the shop's database {}: {error}", database.display()));
+        private(&database).map_err(|error| opening(error.to_string()))?;
+        let shop = Shop::open(&database, Some(audit.clone())).map_err(|error| opening(error.to_string()))?;
         let listen = |error| Failure::failed(format!("listen on 127.0.0.1 for the shop: {error}"));
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -146,7 +148,7 @@ fn lock(session: &Session) -> Result<File, Failure> {
         .recursive(true)
         .mode(0o700)
         .create(directory)
-        .and_then(|()| File::create(&path));
+        .and_then(|()| private(&path));
     let file = made.map_err(|error| {
         Failure::failed(format!("{}: {error}", doing())).hint("choose a directory that you can write with --data-dir")
     })?;
@@ -156,4 +158,9 @@ fn lock(session: &Session) -> Result<File, Failure> {
             .hint("wait until it has ended, or play elsewhere: --data-dir demo-data")),
         Err(TryLockError::Error(error)) => Err(Failure::failed(format!("{}: {error}", doing()))),
     }
+}
+
+/// Opens a file that only its owner may read, and makes it if it is not there.
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
 }

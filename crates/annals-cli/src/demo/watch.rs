@@ -1,6 +1,6 @@
 //! Shows events as they arrive in the store, at a rate that can be read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +20,13 @@ const PAUSE: Duration = Duration::from_millis(130);
 /// Events to read at a time.
 const WINDOW: usize = 500;
 
-/// What kind of thing happened: no kind shall be shown all the time.
-type Kind = (String, String, annals::Outcome);
+/// Events of a product that are remembered, for the choice of the most
+/// interesting one.
+const REMEMBERED: usize = super::IN_FULL;
+
+/// What kind of thing happened, down to the first field that changed: no kind
+/// shall be shown all the time.
+type Kind = (String, String, annals::Outcome, Option<String>);
 
 /// Follows the store from a position on.
 pub(super) struct Watch {
@@ -33,13 +38,13 @@ pub(super) struct Watch {
     not_shown: u64,
     /// When each kind was shown last, counted in lines.
     shown: HashMap<Kind, u64>,
-    /// How often each product was changed.
-    changes: HashMap<Entity, u64>,
+    /// The latest changes of each product.
+    products: HashMap<Entity, Vec<Event>>,
 }
 
 impl Watch {
     pub(super) fn new(out: Out, store: Arc<dyn Store>, from: u64) -> Self {
-        Self { out, store, next: from, lines: 0, not_shown: 0, shown: HashMap::new(), changes: HashMap::new() }
+        Self { out, store, next: from, lines: 0, not_shown: 0, shown: HashMap::new(), products: HashMap::new() }
     }
 
     /// Shows events until something fails.
@@ -73,9 +78,15 @@ impl Watch {
         Ok(())
     }
 
-    /// The product with the most changes, for a closer look.
-    pub(super) fn most_changed(&self) -> Option<Entity> {
-        let most = self.changes.iter().max_by_key(|(entity, changes)| (**changes, entity.id.clone()));
+    /// The product to which the most different things were done lately.
+    pub(super) fn most_interesting(&self) -> Option<Entity> {
+        let interest = |events: &[Event]| {
+            let fields: HashSet<String> = events.iter().flat_map(Event::changed_fields).collect();
+            let actors: HashSet<_> = events.iter().filter_map(|event| event.actor.as_ref()?.id.as_ref()).collect();
+            let told = events.iter().filter(|event| event.reason.is_some()).count();
+            2 * fields.len() + actors.len() + told
+        };
+        let most = self.products.iter().max_by_key(|(entity, events)| (interest(events), entity.id.clone()));
         most.map(|(entity, _)| entity.clone())
     }
 
@@ -94,9 +105,14 @@ impl Watch {
 
     fn note(&mut self, stored: &Stored) -> Result<Event, Failure> {
         let event = stored.event()?;
-        let changed_price = event.old_values.as_ref().is_some_and(|values| values.has("price"));
-        if event.entity.kind == "product" && event.action == "updated" && changed_price {
-            *self.changes.entry(event.entity.clone()).or_default() += 1;
+        if event.entity.kind == "product" && event.action == "deleted" {
+            self.products.remove(&event.entity);
+        } else if event.entity.kind == "product" && event.old_values.is_some() {
+            let latest = self.products.entry(event.entity.clone()).or_default();
+            if latest.len() == REMEMBERED {
+                latest.remove(0);
+            }
+            latest.push(event.clone());
         }
         Ok(event)
     }
@@ -116,5 +132,6 @@ impl Watch {
 }
 
 fn kind(event: &Event) -> Kind {
-    (event.action.to_string(), event.entity.kind.to_string(), event.outcome)
+    let field = event.changed_fields().into_iter().next();
+    (event.action.to_string(), event.entity.kind.to_string(), event.outcome, field)
 }

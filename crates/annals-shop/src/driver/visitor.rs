@@ -91,7 +91,8 @@ impl Visitor {
             0 | 1 => self.sell(),
             2 => self.stock(),
             3..=5 => self.shop(),
-            _ => Wish::new("POST", "/login"),
+            _ if self.dice.percent(25) => Wish::new("POST", "/login"),
+            _ => Wish::new("GET", format!("/products/{}", self.product())),
         };
         let (login, ip, agent) = VISITORS[self.index];
         let mut headers = format!("User-Agent: {agent}\r\nX-Forwarded-For: {ip}\r\nX-User: {login}\r\n");
@@ -123,7 +124,12 @@ impl Visitor {
         match self.dice.between(1, 10) {
             1..=5 => {
                 let price = self.dice.between(6, 90) * 100 - self.dice.between(0, 1) * 10;
-                let mut wish = Wish::new("PUT", format!("/products/{product}")).with(json!({ "price": price }));
+                let mut change = json!({ "price": price });
+                if self.dice.percent(40) {
+                    change["stock"] = json!(self.dice.between(20, 80));
+                    change["supplier_code"] = json!(format!("SUP-{}", self.dice.between(100, 999)));
+                }
+                let mut wish = Wish::new("PUT", format!("/products/{product}")).with(change);
                 wish.reason = self.dice.one_of(&REASONS);
                 wish
             }
