@@ -24,6 +24,8 @@ use crate::event::{self, Event, EventFault, EventId, Stamp, Text, Timestamp};
 use crate::transport::{Message, Transport};
 
 use buffer::{Buffer, SCRATCH};
+#[cfg(feature = "testing")]
+pub(crate) use receipt::block_on;
 pub use receipt::{Receipt, Shutdown};
 
 /// The handle that applications record with. Cheap to clone; all clones share
@@ -193,7 +195,8 @@ impl Audit {
     pub fn record_as(&self, event: &Event, delivery: Delivery) -> Receipt {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
-            let encoded = Scope::look(|defaults| event::encode(event, self.stamp(defaults), scratch));
+            let encoded =
+                Scope::look(|defaults| event::encode(event, self.stamp(defaults), scratch));
             match encoded {
                 Ok(split) => self.buffer.push(event.id, scratch, Some(split), delivery),
                 Err(fault) => self.refuse(fault),

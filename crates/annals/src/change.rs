@@ -77,10 +77,7 @@ struct Entry {
 impl Fields {
     /// The fields that `value` names.
     pub fn of<T: Auditable + ?Sized>(value: &T) -> Self {
-        let mut fields = Self {
-            json: Vec::with_capacity(256),
-            ..Self::default()
-        };
+        let mut fields = Self { json: Vec::with_capacity(256), ..Self::default() };
         value.fields(&mut fields);
         fields
     }
@@ -102,19 +99,11 @@ impl Fields {
         if let Err(what) = self.write(&name, value) {
             self.json.truncate(start);
             // What is wrong with a redacted value may quote it.
-            let what = if redacted {
-                "cannot be written as JSON".to_owned()
-            } else {
-                what
-            };
+            let what = if redacted { "cannot be written as JSON".to_owned() } else { what };
             self.fault.get_or_insert(EventFault::single(name, what));
             return;
         }
-        self.entries.push(Entry {
-            name,
-            value: start..self.json.len(),
-            redacted,
-        });
+        self.entries.push(Entry { name, value: start..self.json.len(), redacted });
     }
 
     fn write<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), String> {
@@ -161,12 +150,7 @@ impl Fields {
             let _ = serde_json::to_writer(&mut text, &*entry.name);
             text.push(b':');
             text.extend_from_slice(
-                if entry.redacted {
-                    REDACTED
-                } else {
-                    self.value(entry)
-                }
-                .as_bytes(),
+                if entry.redacted { REDACTED } else { self.value(entry) }.as_bytes(),
             );
         }
         text.push(b'}');
@@ -192,9 +176,7 @@ fn is_plain(json: &[u8]) -> bool {
     match json.first() {
         Some(b'"') => !json.contains(&b'\\'),
         Some(b't' | b'f' | b'n') => true,
-        _ => json
-            .iter()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'.')),
+        _ => json.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'.')),
     }
 }
 
@@ -284,11 +266,8 @@ impl Event {
         after: &T,
     ) -> Result<Option<Self>, EventFault> {
         let changed = diff(before, after)?;
-        Ok(changed.map(|(old, new)| {
-            Self::new("updated", after.entity())
-                .old_values(old)
-                .new_values(new)
-        }))
+        Ok(changed
+            .map(|(old, new)| Self::new("updated", after.entity()).old_values(old).new_values(new)))
     }
 
     /// An entity is gone; these were its values.

@@ -18,19 +18,21 @@ pub mod event;
 pub mod log;
 pub mod query;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod transport;
 pub mod worker;
 
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-pub use capture::{Audit, AuditOptions, CaptureStats, Delivery, Receipt, WhenFull};
-pub use change::Auditable;
 #[cfg(feature = "derive")]
 pub use annals_derive::Auditable;
+pub use capture::{Audit, AuditOptions, CaptureStats, Delivery, Receipt, WhenFull};
+pub use change::Auditable;
 pub use context::{InCurrentScope, Scope};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Actor, Context, Entity, Event, EventId, Object, Outcome, Timestamp};
+pub use query::{Audited, Audits};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteCheck, check_sqlite, sqlite_version};
-pub use query::{Audited, Audits};

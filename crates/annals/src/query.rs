@@ -56,7 +56,9 @@ impl std::str::FromStr for ActorFilter {
     /// Reads `ID` or `TYPE:ID`.
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
-            _ if text.is_empty() => Err("expected ID or TYPE:ID such as user:7, found nothing".to_owned()),
+            _ if text.is_empty() => {
+                Err("expected ID or TYPE:ID such as user:7, found nothing".to_owned())
+            }
             Some((kind, id)) if !kind.is_empty() && !id.is_empty() => {
                 Ok(Self { kind: Some(kind.to_owned()), id: id.to_owned() })
             }

@@ -261,15 +261,21 @@ pub(crate) fn explain(doing: impl Into<String>, error: rusqlite::Error) -> Error
             (ErrorKind::Away, Some("make the file and its directory writable for this user"))
         }
         Some(Code::DiskFull) => (ErrorKind::Away, Some("free disk space")),
-        Some(Code::CannotOpen) => (ErrorKind::Away, Some("check that the directory exists and its rights")),
+        Some(Code::CannotOpen) => {
+            (ErrorKind::Away, Some("check that the directory exists and its rights"))
+        }
         Some(Code::SystemIoFailure | Code::FileLockingProtocolFailed) => {
             (ErrorKind::Away, Some("check the disk and the kernel's log"))
         }
         Some(Code::DatabaseCorrupt | Code::NotADatabase) => (
             ErrorKind::Damaged,
-            Some("set the file aside and restore a backup; `sqlite3 FILE .recover` may save what is readable"),
+            Some(
+                "set the file aside and restore a backup; `sqlite3 FILE .recover` may save what is readable",
+            ),
         ),
-        Some(Code::TooBig | Code::ConstraintViolation | Code::TypeMismatch) => (ErrorKind::Event, None),
+        Some(Code::TooBig | Code::ConstraintViolation | Code::TypeMismatch) => {
+            (ErrorKind::Event, None)
+        }
         _ => (ErrorKind::Transient, None),
     };
     let mut explained = Error::new(kind, doing, &error).caused_by(error);

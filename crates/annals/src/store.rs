@@ -156,12 +156,13 @@ impl Record {
         let (actor_type, actor_id) =
             columns.actor.map_or((None, None), |actor| (actor.r#type, actor.id));
         let id: EventId = columns.id.parse().map_err(|what| DecodeError::field("id", what))?;
-        let occurred_at: Timestamp = columns
-            .occurred_at
-            .parse()
-            .map_err(|what| DecodeError::field("occurred_at", what))?;
+        let occurred_at: Timestamp =
+            columns.occurred_at.parse().map_err(|what| DecodeError::field("occurred_at", what))?;
         if id.millis() != occurred_at.as_millis() {
-            return Err(DecodeError::field("id", format!("is not of the event's time, {occurred_at}")));
+            return Err(DecodeError::field(
+                "id",
+                format!("is not of the event's time, {occurred_at}"),
+            ));
         }
         Ok(Self {
             id,
@@ -213,8 +214,12 @@ impl Stored {
     /// If the bytes are not an event, as when the store was altered.
     pub fn event(&self) -> Result<Event> {
         Event::decode(&self.body).map_err(|error| {
-            Error::new(ErrorKind::Damaged, format!("read event {} at position {}", self.id, self.position), &error)
-                .caused_by(error)
+            Error::new(
+                ErrorKind::Damaged,
+                format!("read event {} at position {}", self.id, self.position),
+                &error,
+            )
+            .caused_by(error)
         })
     }
 }
@@ -268,8 +273,12 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
     match scheme {
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(sqlite::SqliteStore::open(rest).await?)),
-        "file" => Err(Error::new(ErrorKind::Usage, format!("read {url}"), "a file has no index to be queried")
-            .hint("read it with jq, or store into sqlite:PATH and keep the file as --mirror")),
+        "file" => Err(Error::new(
+            ErrorKind::Usage,
+            format!("read {url}"),
+            "a file has no index to be queried",
+        )
+        .hint("read it with jq, or store into sqlite:PATH and keep the file as --mirror")),
         _ => Err(unknown(url)),
     }
 }
@@ -301,8 +310,12 @@ pub async fn open_appender(url: &str) -> Result<Arc<dyn Appender>> {
 }
 
 fn unknown(url: &str) -> Error {
-    Error::new(ErrorKind::Usage, format!("open the store {url}"), "no such kind of store in this build")
-        .hint("use sqlite:PATH or file:PATH")
+    Error::new(
+        ErrorKind::Usage,
+        format!("open the store {url}"),
+        "no such kind of store in this build",
+    )
+    .hint("use sqlite:PATH or file:PATH")
 }
 
 /// Whether a filter lets an event through, for what a store's indexes do not decide.

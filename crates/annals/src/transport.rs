@@ -214,8 +214,12 @@ pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
         "sync" => Ok(Arc::new(sync::SyncTransport::new(crate::store::open(rest).await?))),
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(sqlite::SqliteTransport::open(rest).await?)),
-        _ => Err(Error::new(ErrorKind::Usage, format!("open the transport {url}"), "no such kind of transport in this build")
-            .hint("use memory:, sync:STORE-URL or sqlite:PATH")),
+        _ => Err(Error::new(
+            ErrorKind::Usage,
+            format!("open the transport {url}"),
+            "no such kind of transport in this build",
+        )
+        .hint("use memory:, sync:STORE-URL or sqlite:PATH")),
     }
 }
 

@@ -229,9 +229,9 @@ impl Shared {
     /// How many more events may be received now, at most a batch.
     fn room(&self) -> usize {
         let options = &self.worker.options;
-        let left = options.max_events.map_or(u64::MAX, |limit| {
-            limit.saturating_sub(self.worker.gauge.taken())
-        });
+        let left = options
+            .max_events
+            .map_or(u64::MAX, |limit| limit.saturating_sub(self.worker.gauge.taken()));
         options.batch_size.max(1).min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 

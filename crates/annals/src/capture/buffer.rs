@@ -130,7 +130,13 @@ impl Buffer {
     }
 
     /// The event with the producer's field put in at `split`.
-    pub(super) fn assemble(&self, encoded: &[u8], split: usize, seq: Option<u64>, out: &mut Vec<u8>) {
+    pub(super) fn assemble(
+        &self,
+        encoded: &[u8],
+        split: usize,
+        seq: Option<u64>,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(&encoded[..split]);
         event::write_producer(&self.producer, seq, out);
         out.extend_from_slice(&encoded[split..]);

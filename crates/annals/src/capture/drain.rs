@@ -24,10 +24,8 @@ pub(super) fn start(buffer: Arc<Buffer>, transport: Arc<dyn Transport>) -> Resul
         Error::new(ErrorKind::Transient, "start the capture thread", &error).caused_by(error)
     };
     // Its own small runtime, so that any backend works in a program without one.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     std::thread::Builder::new()
         .name("annals-capture".to_owned())
         .spawn(move || runtime.block_on(Drain::new(buffer, transport).run()))
@@ -171,7 +169,8 @@ impl Drain {
     async fn try_send(&self, batch: &Arc<[Message]>) -> Sent {
         let options = &self.buffer.options;
         let spool = options.spool.as_ref().filter(|_| options.when_full == WhenFull::Spill);
-        let remaining = self.buffer.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let remaining =
+            self.buffer.deadline().map(|at| at.saturating_duration_since(Instant::now()));
         let patience = match (spool, remaining) {
             (Some(_), _) => Some(SPILL_AFTER),
             (None, remaining) => remaining,

@@ -184,8 +184,8 @@ impl Store for SqliteStore {
         let reader = self.reader().await?;
         let mut planning = Planning::begin(before);
         loop {
-            let slice = reader
-                .call("plan to prune", move |reader| Ok((planning.slice(reader)?, planning)));
+            let slice =
+                reader.call("plan to prune", move |reader| Ok((planning.slice(reader)?, planning)));
             match slice.await? {
                 (Some(plan), _) => return Ok(plan),
                 (None, begun) => planning = begun,
@@ -194,7 +194,8 @@ impl Store for SqliteStore {
     }
 
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
-        let work = move |writer: &mut rusqlite::Connection| prune::step(writer, before, below, limit);
+        let work =
+            move |writer: &mut rusqlite::Connection| prune::step(writer, before, below, limit);
         self.writer.call("prune", work).await
     }
 }

@@ -60,8 +60,12 @@ impl SqliteTransport {
                 .strip_prefix("max_bytes=")
                 .and_then(|bytes| bytes.parse().ok())
                 .ok_or_else(|| {
-                    Error::new(ErrorKind::Usage, format!("open the transport sqlite:{path}"), format!("unknown option {option:?}"))
-                        .hint("use ?max_bytes=N, in bytes")
+                    Error::new(
+                        ErrorKind::Usage,
+                        format!("open the transport sqlite:{path}"),
+                        format!("unknown option {option:?}"),
+                    )
+                    .hint("use ?max_bytes=N, in bytes")
                 })?;
         }
         let open = Open { path: PathBuf::from(path), what: "transport", write: true };

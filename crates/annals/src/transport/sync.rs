@@ -50,7 +50,9 @@ impl Transport for SyncTransport {
             .collect();
         match refusals.first() {
             None => Ok(()),
-            Some(first) => Err(self.refused(&format!("{} of the batch refused: {first}", refusals.len()))),
+            Some(first) => {
+                Err(self.refused(&format!("{} of the batch refused: {first}", refusals.len())))
+            }
         }
     }
 

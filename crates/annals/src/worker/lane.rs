@@ -285,7 +285,14 @@ impl Lane {
 
     fn retry_delay(&self, attempts: u32) -> Duration {
         let doubled = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
-        jitter(self.shared.worker.options.first_retry.saturating_mul(doubled).min(Duration::from_secs(3600)))
+        jitter(
+            self.shared
+                .worker
+                .options
+                .first_retry
+                .saturating_mul(doubled)
+                .min(Duration::from_secs(3600)),
+        )
     }
 
     fn count(&self, settled: &Settled, started: Instant) {

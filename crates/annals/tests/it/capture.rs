@@ -7,10 +7,12 @@ use std::time::Duration;
 use annals::event::Timestamp;
 use annals::transport::memory::MemoryTransport;
 use annals::transport::{
-    Buried, Delivery as Leased, Message, Receipt as LeaseReceipt, Transport, TransportStats, Want, Which,
+    Buried, Delivery as Leased, Message, Receipt as LeaseReceipt, Transport, TransportStats, Want,
+    Which,
 };
 use annals::{
-    Actor, Audit, AuditOptions, Delivery, Entity, Error, ErrorKind, Event, Object, Result, Scope, WhenFull,
+    Actor, Audit, AuditOptions, Delivery, Entity, Error, ErrorKind, Event, Object, Result, Scope,
+    WhenFull,
 };
 use async_trait::async_trait;
 
@@ -123,7 +125,8 @@ async fn events_arrive_in_order_with_gapless_numbers_from_many_threads() {
     let seqs: Vec<u64> = got.iter().map(|e| e.producer.as_ref().unwrap().seq.unwrap()).collect();
     assert_eq!(seqs, (1..=2000).collect::<Vec<_>>());
     for thread in 0..4 {
-        let of = |e: &&Event| e.entity.id.as_ref().unwrap().parse::<usize>().unwrap() / 1000 == thread;
+        let of =
+            |e: &&Event| e.entity.id.as_ref().unwrap().parse::<usize>().unwrap() / 1000 == thread;
         let mut mine = got.iter().filter(of).map(|e| e.id);
         assert!(mine.clone().is_sorted(), "one thread's ids sort as they happened");
         assert_eq!(mine.by_ref().count(), 500);

@@ -16,6 +16,7 @@ mod fuzz;
 mod history;
 mod log;
 mod record_in;
+mod recorder;
 mod state;
 mod store;
 mod transport;

@@ -35,7 +35,11 @@ async fn a_commit_brings_the_event_and_a_rollback_takes_it_along() {
     let mut kept = Vec::new();
     for number in 0..20_i64 {
         let mut tx = pool.begin().await.unwrap();
-        sqlx::query("INSERT INTO product VALUES (?, 1)").bind(number).execute(&mut *tx).await.unwrap();
+        sqlx::query("INSERT INTO product VALUES (?, 1)")
+            .bind(number)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
         let scope = Scope::new().actor(Actor::user(7));
         let id = scope.around(audit.record_in(&mut *tx, changed(number))).await.unwrap();
         if number % 3 == 0 {

@@ -108,11 +108,17 @@ async fn many_open_a_new_store_at_once() {
 #[tokio::test]
 async fn tampering_is_found_and_named() {
     let alterations = [
-        ("UPDATE annals_events SET body = CAST('{}' AS BLOB) WHERE position = 300", "position 300|event at position 300"),
+        (
+            "UPDATE annals_events SET body = CAST('{}' AS BLOB) WHERE position = 300",
+            "position 300|event at position 300",
+        ),
         ("UPDATE annals_events SET salt = zeroblob(32) WHERE position = 2", "event at position 2 "),
         ("DELETE FROM annals_events WHERE position = 7", "follows 7, which is missing"),
         ("DELETE FROM annals_events WHERE position = 599", "the head names 600 leaves"),
-        ("UPDATE annals_log_tiles SET hashes = zeroblob(length(hashes)) WHERE level = 1", "hash 0 of level 1"),
+        (
+            "UPDATE annals_log_tiles SET hashes = zeroblob(length(hashes)) WHERE level = 1",
+            "hash 0 of level 1",
+        ),
         ("DELETE FROM annals_log_tiles WHERE level = 0 AND idx = 2", "tile 2 of level 0"),
     ];
     for (sql, told) in alterations {
@@ -168,7 +174,8 @@ async fn the_file_is_its_owners_alone() {
     let place = Place::new();
     let _store = filled(&place, 1).await;
     for name in ["store.db", "store.db-wal"] {
-        let mode = std::fs::metadata(place.directory.path().join(name)).unwrap().permissions().mode();
+        let mode =
+            std::fs::metadata(place.directory.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{name} has mode {mode:o}");
     }
 }

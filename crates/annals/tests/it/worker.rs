@@ -238,9 +238,13 @@ async fn mirrors_get_a_copy_of_what_is_stored() {
     let worker = bench.worker(draining()).mirror(Arc::new(mirror));
     assert_eq!(worker.run().await.unwrap(), Ended::Drained);
     let text = std::fs::read_to_string(path).unwrap();
-    let lines: Vec<Event> = text.lines().map(|line| Event::decode(line.as_bytes()).unwrap()).collect();
+    let lines: Vec<Event> =
+        text.lines().map(|line| Event::decode(line.as_bytes()).unwrap()).collect();
     sent.remove(9);
-    assert_eq!(lines.iter().map(|e| e.id).collect::<Vec<_>>(), sent.iter().map(|e| e.id).collect::<Vec<_>>());
+    assert_eq!(
+        lines.iter().map(|e| e.id).collect::<Vec<_>>(),
+        sent.iter().map(|e| e.id).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]

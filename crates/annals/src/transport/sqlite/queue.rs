@@ -2,9 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::super::{
-    Buried, Delivery, Message, Receipt, TransportStats, Want, Which, random_lease,
-};
+use super::super::{Buried, Delivery, Message, Receipt, TransportStats, Want, Which, random_lease};
 use super::ENQUEUE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
@@ -30,7 +28,8 @@ pub(super) fn prepare(db: &mut Connection) -> Result<()> {
         .query_row("SELECT version FROM annals_queue_head", [], |row| row.get(0))
         .map_err(|error| explain(doing(), error))?;
     if version > VERSION {
-        let found = format!("its tables have version {version}, this program knows up to {VERSION}");
+        let found =
+            format!("its tables have version {version}, this program knows up to {VERSION}");
         return Err(Error::new(ErrorKind::Damaged, doing(), found)
             .hint("it was written by a newer version of annals; upgrade this one"));
     }
@@ -146,8 +145,7 @@ pub(super) fn receive(db: &mut Connection, want: Want) -> Result<Vec<Delivery>, 
 
 /// Whether there is any event, told without a write lock.
 fn anything(db: &Connection) -> rusqlite::Result<bool> {
-    db.prepare_cached("SELECT EXISTS (SELECT 1 FROM annals_queue)")?
-        .query_row([], |row| row.get(0))
+    db.prepare_cached("SELECT EXISTS (SELECT 1 FROM annals_queue)")?.query_row([], |row| row.get(0))
 }
 
 fn leased(db: &Connection) -> rusqlite::Result<i64> {
@@ -163,7 +161,13 @@ struct Found {
 }
 
 impl Found {
-    fn take(&mut self, db: &Connection, sql: &str, leased: i64, now: Timestamp) -> Result<(), Failure> {
+    fn take(
+        &mut self,
+        db: &Connection,
+        sql: &str,
+        leased: i64,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
         let room = self.want.events.saturating_sub(self.deliveries.len());
         let room = i64::try_from(room).unwrap_or(i64::MAX);
         let mut select = db.prepare_cached(sql)?;
@@ -176,7 +180,10 @@ impl Found {
                 id: event_id(row, 1)?,
                 body,
                 attempts: row.get::<_, u32>(3)? + 1,
-                receipt: Receipt { key: u128::from(row.get::<_, i64>(0)?.unsigned_abs()), lease: self.lease },
+                receipt: Receipt {
+                    key: u128::from(row.get::<_, i64>(0)?.unsigned_abs()),
+                    lease: self.lease,
+                },
             });
         }
         Ok(())
@@ -186,7 +193,11 @@ impl Found {
 fn event_id(row: &Row<'_>, column: usize) -> rusqlite::Result<EventId> {
     let bytes: [u8; 16] = row.get(column)?;
     EventId::from_bytes(bytes).ok_or_else(|| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, "not a UUIDv7".into())
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Blob,
+            "not a UUIDv7".into(),
+        )
     })
 }
 
@@ -221,7 +232,11 @@ pub(super) fn ack(db: &mut Connection, receipts: &[Receipt]) -> Result<usize, Fa
     Ok(valid)
 }
 
-pub(super) fn retry(db: &mut Connection, receipts: &[Receipt], at: Timestamp) -> Result<usize, Failure> {
+pub(super) fn retry(
+    db: &mut Connection,
+    receipts: &[Receipt],
+    at: Timestamp,
+) -> Result<usize, Failure> {
     let transaction = unsynced(db)?;
     let mut valid = 0;
     {
@@ -275,7 +290,11 @@ pub(super) fn bury(db: &mut Connection, burials: &[(Receipt, String)]) -> Result
     Ok(valid)
 }
 
-pub(super) fn buried(db: &mut Connection, after: Option<u64>, limit: usize) -> Result<Vec<Buried>, Failure> {
+pub(super) fn buried(
+    db: &mut Connection,
+    after: Option<u64>,
+    limit: usize,
+) -> Result<Vec<Buried>, Failure> {
     let after = after.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut select = db.prepare_cached(
@@ -315,11 +334,13 @@ impl Chosen {
     fn numbers(&self, db: &Connection) -> rusqlite::Result<Vec<i64>> {
         match self {
             Self::All => {
-                let mut all = db.prepare_cached("SELECT number FROM annals_failed ORDER BY number")?;
+                let mut all =
+                    db.prepare_cached("SELECT number FROM annals_failed ORDER BY number")?;
                 all.query_map([], |row| row.get(0))?.collect()
             }
             Self::Ids(ids) => {
-                let mut one = db.prepare_cached("SELECT number FROM annals_failed WHERE id = ?1")?;
+                let mut one =
+                    db.prepare_cached("SELECT number FROM annals_failed WHERE id = ?1")?;
                 let mut numbers = Vec::new();
                 for id in ids {
                     let found = one.query_map([id.as_bytes()], |row| row.get(0))?;
@@ -341,9 +362,11 @@ pub(super) fn revive(db: &mut Connection, which: &Chosen) -> Result<usize, Failu
             .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         if let Some((id, body)) = failed {
-            transaction
-                .prepare_cached(ENQUEUE)?
-                .execute(params![id, Timestamp::now().as_micros(), body])?;
+            transaction.prepare_cached(ENQUEUE)?.execute(params![
+                id,
+                Timestamp::now().as_micros(),
+                body
+            ])?;
         }
     }
     transaction.commit()?;
@@ -390,8 +413,7 @@ pub(super) fn stats(db: &mut Connection) -> Result<TransportStats, Failure> {
 
 /// Gives some of the free pages beyond `spare` back to the file system.
 fn shrink(db: &Connection, spare: i64) -> rusqlite::Result<()> {
-    let free: i64 =
-        db.prepare_cached("PRAGMA freelist_count")?.query_row([], |row| row.get(0))?;
+    let free: i64 = db.prepare_cached("PRAGMA freelist_count")?.query_row([], |row| row.get(0))?;
     if free <= spare {
         return Ok(());
     }
