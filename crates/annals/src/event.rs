@@ -23,7 +23,7 @@ pub(crate) use codec::{Stamp, encode, encode_system, write_producer};
 pub use codec::Defaults;
 pub use fault::{DecodeError, EventFault};
 pub use id::EventId;
-pub(crate) use json::{MARK, abbreviate, compact_captured};
+pub(crate) use json::{MARK, compact_captured};
 pub use json::{JsonFault, MAX_DEPTH};
 pub(crate) use object::REDACTED;
 pub use object::{Mark, Object};

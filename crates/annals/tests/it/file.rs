@@ -139,7 +139,7 @@ async fn a_repeated_event_is_written_once_and_a_changed_one_refused() {
         .into_bytes();
     let twice = [records[0].clone(), records[0].clone(), changed.clone()];
     let conflict = format!(
-        "{} stands in file:{} with other bytes",
+        "conflict: {} stands in file:{} with other bytes",
         records[0].id,
         place.path().display()
     );
@@ -464,6 +464,22 @@ fn every_wrong_option_is_named_at_once() {
         ),
     ] {
         assert_eq!(FileOptions::parse(location).unwrap_err().found(), found);
+    }
+}
+
+mod conformance {
+    annals::appender_conformance!(super::Place::new());
+}
+
+#[async_trait::async_trait]
+impl annals::conformance::store::AppenderPlace for Place {
+    async fn open_appender(&self) -> annals::Result<Arc<dyn Appender>> {
+        Ok(Arc::new(self.try_open("").await?))
+    }
+
+    async fn bodies(&self) -> annals::Result<Vec<Vec<u8>>> {
+        let text = self.text();
+        Ok(text.lines().map(|line| line.as_bytes().to_vec()).collect())
     }
 }
 

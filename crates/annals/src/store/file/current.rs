@@ -173,7 +173,7 @@ impl CurrentFile {
         match self.window.meet(record.id, &record.body) {
             Met::Again => Appended::Duplicate,
             Met::Conflict => Appended::Refused(format!(
-                "{} stands in {} with other bytes",
+                "conflict: {} stands in {} with other bytes",
                 record.id, self.url
             )),
             Met::First => {
