@@ -20,8 +20,7 @@ const SHRINK_PAGES: i64 = 256;
 pub(super) fn prepare(db: &mut Connection) -> Result<()> {
     let path = db.path().unwrap_or_default().to_owned();
     let doing = || format!("open the transport sqlite:{path}");
-    let exists = |db: &Connection| db.table_exists(None, "annals_queue_head");
-    if !exists(db).map_err(|error| explain(doing(), error))? {
+    if !has_tables(db).map_err(|error| explain(doing(), error))? {
         create(db).map_err(|error| explain(doing(), error))?;
     }
     let version: i64 = db
@@ -36,10 +35,17 @@ pub(super) fn prepare(db: &mut Connection) -> Result<()> {
     Ok(())
 }
 
+/// Asked of the database itself: rusqlite's own look-up answers from a schema
+/// that it read before another process made the tables.
+fn has_tables(db: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'annals_queue_head')";
+    db.query_row(sql, [], |row| row.get(0))
+}
+
 fn create(db: &mut Connection) -> rusqlite::Result<()> {
     // Another process may be doing the same: the first to get the lock does it.
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if !transaction.table_exists(None, "annals_queue_head")? {
+    if !has_tables(&transaction)? {
         transaction.execute_batch(SCHEMA)?;
     }
     transaction.commit()
