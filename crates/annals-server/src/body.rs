@@ -135,8 +135,9 @@ fn split_lines(body: &[u8], limit: usize) -> Result<Vec<Piece<'_>>, BodyFault> {
 }
 
 fn split_json(body: &[u8], limit: usize) -> Result<Vec<Piece<'_>>, BodyFault> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| BodyFault::NotJson(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
+    let text = std::str::from_utf8(body).map_err(|error| {
+        BodyFault::NotJson(format!("not UTF-8 at byte {}", error.valid_up_to()))
+    })?;
     match text.trim_ascii_start().bytes().next() {
         Some(b'[') => split_array(text, limit),
         Some(b'{') => match serde_json::from_str::<&RawValue>(text) {
@@ -174,9 +175,8 @@ fn split_array(text: &str, limit: usize) -> Result<Vec<Piece<'_>>, BodyFault> {
     }
     let mut pieces = Vec::new();
     let mut json = serde_json::Deserializer::from_str(text);
-    let whole = json
-        .deserialize_seq(Elements { pieces: &mut pieces, limit })
-        .and_then(|_| json.end());
+    let whole =
+        json.deserialize_seq(Elements { pieces: &mut pieces, limit }).and_then(|_| json.end());
     match whole {
         _ if pieces.len() > limit => Err(BodyFault::TooMany { limit }),
         Ok(()) => Ok(pieces),
@@ -223,7 +223,10 @@ mod tests {
     fn an_object_is_one_event_and_an_array_its_elements() {
         assert_eq!(json(b" {\"a\": 1} \n").unwrap(), ["{\"a\": 1}"]);
         assert_eq!(json(b"[]").unwrap(), [""; 0]);
-        assert_eq!(json(b"[ {\"a\":[1,{}]} ,2,\n\"],[\" ]").unwrap(), ["{\"a\":[1,{}]}", "2", "\"],[\""]);
+        assert_eq!(
+            json(b"[ {\"a\":[1,{}]} ,2,\n\"],[\" ]").unwrap(),
+            ["{\"a\":[1,{}]}", "2", "\"],[\""]
+        );
     }
 
     #[test]

@@ -16,7 +16,11 @@ use axum::response::{IntoResponse, Response};
 use crate::problem::Problem;
 
 /// Lets a request through unless a web page may have sent it.
-pub(crate) async fn guard(State(ours): State<SocketAddr>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(
+    State(ours): State<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
     match check(&request, ours) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.closing().into_response(),
@@ -55,7 +59,8 @@ fn check(request: &Request, ours: SocketAddr) -> Result<(), Problem> {
 /// Whether a `HOST:PORT` names this server: `localhost` or a loopback address.
 fn is_ours(name: &str, port: u16) -> bool {
     let Ok(uri) = name.parse::<Uri>() else { return false };
-    let Some(authority) = uri.authority().filter(|authority| !authority.as_str().contains('@')) else {
+    let Some(authority) = uri.authority().filter(|authority| !authority.as_str().contains('@'))
+    else {
         return false;
     };
     let host = authority.host();

@@ -200,7 +200,9 @@ fn format_of(headers: &HeaderMap) -> Result<Format, Problem> {
     };
     for parameter in parts.filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        if name.eq_ignore_ascii_case("charset") && !value.trim_matches('"').eq_ignore_ascii_case("utf-8") {
+        if name.eq_ignore_ascii_case("charset")
+            && !value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        {
             return Err(unsupported(&format!("the charset {value:?} is not understood")));
         }
     }

@@ -130,7 +130,10 @@ impl Server {
         stopping.send_replace(true);
         let all = async { while connections.join_next().await.is_some() {} };
         if timeout(self.limits.stop_time, all).await.is_err() {
-            tracing::warn!(connections = connections.len(), "closing connections that did not finish in time");
+            tracing::warn!(
+                connections = connections.len(),
+                "closing connections that did not finish in time"
+            );
         }
         Ok(())
     }

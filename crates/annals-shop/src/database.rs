@@ -33,10 +33,7 @@ impl Database {
     }
 
     /// Does `work` in a transaction: all of it, or nothing.
-    pub(crate) fn transact<T>(
-        &self,
-        work: impl FnOnce(&Connection) -> Answer<T>,
-    ) -> Answer<T> {
+    pub(crate) fn transact<T>(&self, work: impl FnOnce(&Connection) -> Answer<T>) -> Answer<T> {
         let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction()?;
         let done = work(&transaction)?;

@@ -45,7 +45,10 @@ impl Status {
     }
 
     fn from_word(word: &str) -> Self {
-        Self::ALL.into_iter().find(|(_, known)| *known == word).map_or(Self::Placed, |(status, _)| status)
+        Self::ALL
+            .into_iter()
+            .find(|(_, known)| *known == word)
+            .map_or(Self::Placed, |(status, _)| status)
     }
 }
 
@@ -76,21 +79,36 @@ impl Order {
             .ok_or(Refusal::NotFound("order"))
     }
 
-    fn insert(connection: &Connection, customer_id: i64, new: &NewOrder, price: i64) -> Answer<Self> {
+    fn insert(
+        connection: &Connection,
+        customer_id: i64,
+        new: &NewOrder,
+        price: i64,
+    ) -> Answer<Self> {
         let total = price * new.quantity;
         let status = Status::Placed;
         connection
             .prepare_cached("INSERT INTO orders (customer_id, product_id, quantity, total, status) VALUES (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![customer_id, new.product_id, new.quantity, total, status.word()])?;
         let id = connection.last_insert_rowid();
-        Ok(Self { id, customer_id, product_id: new.product_id, quantity: new.quantity, total, status })
+        Ok(Self {
+            id,
+            customer_id,
+            product_id: new.product_id,
+            quantity: new.quantity,
+            total,
+            status,
+        })
     }
 
     /// Moves a placed order on.
     fn become_(connection: &Connection, id: i64, status: Status) -> Answer<(Self, Self)> {
         let before = Self::find(connection, id)?;
         if before.status != Status::Placed {
-            return Err(Refusal::Conflict(format!("the order is {} already", before.status.word())));
+            return Err(Refusal::Conflict(format!(
+                "the order is {} already",
+                before.status.word()
+            )));
         }
         connection
             .prepare_cached("UPDATE orders SET status = ?2 WHERE id = ?1")?
@@ -162,7 +180,8 @@ pub(crate) async fn ship(
     if !staff(person.as_deref()) {
         return Err(Refusal::Denied("ship orders"));
     }
-    let shipped = shop.database.call(move |connection| Order::become_(connection, id, Status::Shipped));
+    let shipped =
+        shop.database.call(move |connection| Order::become_(connection, id, Status::Shipped));
     let (before, after) = shipped.await?;
     shop.updated(&before, &after);
     Ok(())

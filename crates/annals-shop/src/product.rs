@@ -61,7 +61,9 @@ impl Product {
 
     pub(crate) fn find(connection: &Connection, id: i64) -> Answer<Self> {
         connection
-            .prepare_cached("SELECT id, name, price, stock, supplier_code, views FROM products WHERE id = ?1")?
+            .prepare_cached(
+                "SELECT id, name, price, stock, supplier_code, views FROM products WHERE id = ?1",
+            )?
             .query_row([id], Self::from_row)
             .optional()?
             .ok_or(Refusal::NotFound("product"))
@@ -70,7 +72,9 @@ impl Product {
     fn insert(connection: &Connection, new: NewProduct) -> Answer<Self> {
         let NewProduct { name, price, stock, supplier_code } = new;
         connection
-            .prepare_cached("INSERT INTO products (name, price, stock, supplier_code) VALUES (?1, ?2, ?3, ?4)")?
+            .prepare_cached(
+                "INSERT INTO products (name, price, stock, supplier_code) VALUES (?1, ?2, ?3, ?4)",
+            )?
             .execute(params![name, price, stock, supplier_code])?;
         Ok(Self { id: connection.last_insert_rowid(), name, price, stock, supplier_code, views: 0 })
     }
@@ -96,7 +100,8 @@ pub(crate) fn stock(shop: &Shop) -> rusqlite::Result<()> {
         ("Cleaning brush", 700, 60),
     ];
     let stocked = shop.database.transact(|connection| {
-        let known: i64 = connection.query_row("SELECT count(*) FROM products", [], |row| row.get(0))?;
+        let known: i64 =
+            connection.query_row("SELECT count(*) FROM products", [], |row| row.get(0))?;
         if known > 0 {
             return Ok(Vec::new());
         }
@@ -104,7 +109,10 @@ pub(crate) fn stock(shop: &Shop) -> rusqlite::Result<()> {
             .into_iter()
             .map(|(name, price, stock)| {
                 let supplier_code = format!("SUP-{}", price % 97);
-                Product::insert(connection, NewProduct { name: name.to_owned(), price, stock, supplier_code })
+                Product::insert(
+                    connection,
+                    NewProduct { name: name.to_owned(), price, stock, supplier_code },
+                )
             })
             .collect()
     });

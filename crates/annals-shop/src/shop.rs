@@ -35,10 +35,7 @@ impl Shop {
     pub fn open(path: &Path, audit: Option<Audit>) -> rusqlite::Result<Router> {
         let shop = Self { database: Database::open(path)?, audit };
         let opening = Scope::new().actor(Actor::new("job", "opening").named("opening job"));
-        opening
-            .service("shop")
-            .reason("first stock")
-            .run(|| product::stock(&shop))?;
+        opening.service("shop").reason("first stock").run(|| product::stock(&shop))?;
         Ok(shop.routes())
     }
 
@@ -50,7 +47,10 @@ impl Shop {
             .proxies(TrustedProxies::new(["127.0.0.0/8", "::1"]).unwrap_or_default());
         Router::new()
             .route("/products", post(product::create))
-            .route("/products/{id}", put(product::change).delete(product::delete).get(product::show))
+            .route(
+                "/products/{id}",
+                put(product::change).delete(product::delete).get(product::show),
+            )
             .route("/orders", post(order::place))
             .route("/orders/{id}/cancel", post(order::cancel))
             .route("/orders/{id}/ship", post(order::ship))

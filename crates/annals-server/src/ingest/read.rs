@@ -52,7 +52,8 @@ impl Ingest {
                 }
                 Err(_late) => {
                     let seconds = self.limits.body_time.as_secs_f64();
-                    let detail = format!("the body took longer than {seconds} s; nothing was taken");
+                    let detail =
+                        format!("the body took longer than {seconds} s; nothing was taken");
                     return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail).closing());
                 }
             };

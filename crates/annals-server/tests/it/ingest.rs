@@ -69,7 +69,11 @@ async fn one_bad_event_among_ten_thousand_harms_none_of_them() {
 #[tokio::test]
 async fn every_bad_event_is_named_with_its_reason() {
     let served = Served::start().await;
-    let deep = format!(r#"{{"action":"x","entity":{{"type":"t"}},"metadata":{{"a":{}{}}}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+    let deep = format!(
+        r#"{{"action":"x","entity":{{"type":"t"}},"metadata":{{"a":{}{}}}}}"#,
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
     let huge = json!({"action": "x", "entity": {"type": "t"}, "metadata": {"a": "x".repeat(256 * 1024 + 1)}});
     for (body, reason) in [
         ("42".to_owned(), "expected an object, found 42"),
@@ -77,10 +81,23 @@ async fn every_bad_event_is_named_with_its_reason() {
         (r#"{"action":"","entity":{"type":"t"}}"#.to_owned(), "action: must not be empty"),
         (r#"{"action":"annals.x","entity":{"type":"t"}}"#.to_owned(), "is reserved"),
         (r#"{"action":7,"entity":{"type":"t"}}"#.to_owned(), "action: expected text, found 7"),
-        (r#"{"action":"x","action":"y","entity":{"type":"t"}}"#.to_owned(), "action: the key stands twice"),
-        (r#"{"action":"x","entity":{"type":"t"},"metadata":{"n":1e999}}"#.to_owned(), "beyond what a 64-bit float holds"),
-        (r#"{"action":"x\u0000","entity":{"type":"t"}}"#.to_owned(), "action: holds a NUL character"),
-        (r#"{"action":"x","entity":{"type":"t"},"occurred_at":"10000-01-01T00:00:00Z"}"#.to_owned(), "occurred_at: "),
+        (
+            r#"{"action":"x","action":"y","entity":{"type":"t"}}"#.to_owned(),
+            "action: the key stands twice",
+        ),
+        (
+            r#"{"action":"x","entity":{"type":"t"},"metadata":{"n":1e999}}"#.to_owned(),
+            "beyond what a 64-bit float holds",
+        ),
+        (
+            r#"{"action":"x\u0000","entity":{"type":"t"}}"#.to_owned(),
+            "action: holds a NUL character",
+        ),
+        (
+            r#"{"action":"x","entity":{"type":"t"},"occurred_at":"10000-01-01T00:00:00Z"}"#
+                .to_owned(),
+            "occurred_at: ",
+        ),
         (deep, "nested deeper than"),
         (huge.to_string(), "over the limit of 262144"),
     ] {
@@ -116,7 +133,12 @@ async fn what_is_not_json_is_refused_whole() {
 #[tokio::test]
 async fn a_bad_line_leaves_the_others_whole() {
     let served = Served::start().await;
-    let body = [event(1).to_string().as_bytes(), b"\n{\"action\":\n\xff\xfe\n", event(2).to_string().as_bytes()].concat();
+    let body = [
+        event(1).to_string().as_bytes(),
+        b"\n{\"action\":\n\xff\xfe\n",
+        event(2).to_string().as_bytes(),
+    ]
+    .concat();
     let reply = Request::ndjson(served.address, body).send(served.address).await;
     assert_eq!(reply.status, 202);
     let answer = reply.json();
@@ -144,5 +166,8 @@ async fn a_foreign_id_and_strange_times_are_kept() {
 async fn an_empty_array_is_nothing_to_do() {
     let served = Served::start().await;
     let reply = post(&served, &json!([])).await;
-    assert_eq!((reply.status, reply.json()), (202, json!({"accepted": 0, "rejected": [], "ids": []})));
+    assert_eq!(
+        (reply.status, reply.json()),
+        (202, json!({"accepted": 0, "rejected": [], "ids": []}))
+    );
 }

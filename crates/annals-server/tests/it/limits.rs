@@ -24,7 +24,9 @@ async fn too_many_bytes_announced_or_not() {
     assert_eq!(announced.status, 413);
     assert!(announced.detail().contains("over the limit of 1000 bytes"));
 
-    let mut chunked = Request::post(served.address, "").without("Content-Length").with("Transfer-Encoding", "chunked");
+    let mut chunked = Request::post(served.address, "")
+        .without("Content-Length")
+        .with("Transfer-Encoding", "chunked");
     chunked.body = [b"3e9\r\n".as_slice(), &large, b"\r\n0\r\n\r\n"].concat();
     assert_eq!(chunked.send(served.address).await.status, 413);
 
@@ -36,7 +38,8 @@ async fn too_many_bytes_announced_or_not() {
 #[tokio::test]
 async fn far_too_many_bytes_still_get_their_answer() {
     let served = served(Limits::default().body_bytes(1024 * 1024)).await;
-    let reply = Request::post(served.address, vec![b'['; 2 * 1024 * 1024]).send(served.address).await;
+    let reply =
+        Request::post(served.address, vec![b'['; 2 * 1024 * 1024]).send(served.address).await;
     assert_eq!(reply.status, 413);
 }
 

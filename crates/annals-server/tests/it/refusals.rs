@@ -15,7 +15,13 @@ fn good(address: SocketAddr) -> Request {
 #[tokio::test]
 async fn other_content_types_are_named() {
     let served = Served::start().await;
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json", "application/json; charset=latin1"] {
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "json",
+        "application/json; charset=latin1",
+    ] {
         let reply = good(served.address).with("Content-Type", kind).send(served.address).await;
         assert_eq!(reply.status, 415, "{kind}");
         assert!(reply.detail().contains("send application/json or application/x-ndjson"));
@@ -68,7 +74,8 @@ async fn other_methods_and_places_are_told_so() {
     }
     let nowhere = good(served.address).line("POST /v2/events HTTP/1.1").send(served.address).await;
     assert_eq!((nowhere.status, nowhere.detail().is_empty()), (404, false));
-    let live = Request::post(served.address, "").line("GET /livez HTTP/1.1").send(served.address).await;
+    let live =
+        Request::post(served.address, "").line("GET /livez HTTP/1.1").send(served.address).await;
     assert_eq!(live.status, 200);
 }
 
@@ -82,7 +89,9 @@ async fn only_loopback_is_bound() {
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().contains("not a loopback address: without keys"), "{error}");
     }
-    let one = Server::bind("127.0.0.1:0".parse().unwrap(), audit.clone(), Limits::default()).await.unwrap();
+    let one = Server::bind("127.0.0.1:0".parse().unwrap(), audit.clone(), Limits::default())
+        .await
+        .unwrap();
     let twice = Server::bind(one.local_addr(), audit.clone(), Limits::default()).await.unwrap_err();
     assert!(twice.to_string().contains("another program listens there"), "{twice}");
     audit.shutdown(std::time::Duration::from_secs(5)).await.unwrap();

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use annals::event::Timestamp;
 use annals::transport::memory::MemoryTransport;
-use annals::transport::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want, Which};
+use annals::transport::{
+    Buried, Delivery, Message, Receipt, Transport, TransportStats, Want, Which,
+};
 use annals::{Error, ErrorKind, Result};
 use annals_server::Limits;
 use async_trait::async_trait;
@@ -27,7 +29,11 @@ impl Transport for Failing {
     }
     async fn send(&self, batch: Arc<[Message]>) -> Result<()> {
         if self.fails.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Full, "send to failing:/secret/path", "no space left"));
+            return Err(Error::new(
+                ErrorKind::Full,
+                "send to failing:/secret/path",
+                "no space left",
+            ));
         }
         self.inner.send(batch).await
     }

@@ -60,7 +60,8 @@ async fn read(stream: &mut TcpStream) -> io::Result<(u16, Vec<u8>)> {
         more(stream, &mut bytes).await?;
     };
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    let status = text.get(9..12).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let status =
+        text.get(9..12).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
     let length: usize = text
         .lines()
         .find_map(|line| line.strip_prefix("content-length:"))

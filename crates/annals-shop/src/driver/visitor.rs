@@ -22,7 +22,8 @@ pub(super) const VISITORS: [(&str, &str, &str); 7] = [
 /// The products that a new shop has.
 const FIRST_PRODUCTS: [i64; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
 
-const REASONS: [&str; 4] = ["autumn sale", "supplier raised prices", "rounding", "typo in the catalogue"];
+const REASONS: [&str; 4] =
+    ["autumn sale", "supplier raised prices", "rounding", "typo in the catalogue"];
 const CITIES: [&str; 5] = ["Lisbon", "Oslo", "Nairobi", "Kyoto", "Montevideo"];
 const NOVELTIES: [&str; 4] = ["Cold brew jar", "Tamper", "Cupping spoon", "Travel mug"];
 
@@ -95,13 +96,17 @@ impl Visitor {
             _ => Wish::new("GET", format!("/products/{}", self.product())),
         };
         let (login, ip, agent) = VISITORS[self.index];
-        let mut headers = format!("User-Agent: {agent}\r\nX-Forwarded-For: {ip}\r\nX-User: {login}\r\n");
+        let mut headers =
+            format!("User-Agent: {agent}\r\nX-Forwarded-For: {ip}\r\nX-User: {login}\r\n");
         if let Some(reason) = wish.reason {
             headers.push_str(&format!("X-Reason: {reason}\r\n"));
         }
         let body = wish.body.map(|body| body.to_string()).unwrap_or_default();
-        let (status, body) = self.client.send(wish.method, &wish.path, &headers, &body).await.ok()?;
-        if let Some(id) = serde_json::from_slice::<Value>(&body).ok().and_then(|body| body["id"].as_i64()) {
+        let (status, body) =
+            self.client.send(wish.method, &wish.path, &headers, &body).await.ok()?;
+        if let Some(id) =
+            serde_json::from_slice::<Value>(&body).ok().and_then(|body| body["id"].as_i64())
+        {
             match wish.keep {
                 Keep::Nothing => {}
                 Keep::Order => self.orders.push(id),
@@ -135,7 +140,8 @@ impl Visitor {
             }
             6 => {
                 let code = format!("SUP-{}", self.dice.between(100, 999));
-                Wish::new("PUT", format!("/products/{product}")).with(json!({ "supplier_code": code }))
+                Wish::new("PUT", format!("/products/{product}"))
+                    .with(json!({ "supplier_code": code }))
             }
             7 | 8 => match self.products.pop() {
                 Some(own) => Wish::new("DELETE", format!("/products/{own}")),
@@ -155,7 +161,8 @@ impl Visitor {
         if self.dice.percent(60) {
             let product = self.product();
             let stock = self.dice.between(20, 80);
-            return Wish::new("PUT", format!("/products/{product}")).with(json!({ "stock": stock }));
+            return Wish::new("PUT", format!("/products/{product}"))
+                .with(json!({ "stock": stock }));
         }
         let order = self.dice.between(1, 40);
         Wish::new("POST", format!("/orders/{order}/ship"))
@@ -167,7 +174,8 @@ impl Visitor {
             let (login, ..) = VISITORS[self.index];
             let city = self.dice.one_of(&CITIES).unwrap_or("Oslo");
             let email = format!("{login}@example.com");
-            let new = json!({ "name": login, "email": email, "city": city, "password": "correct horse" });
+            let new =
+                json!({ "name": login, "email": email, "city": city, "password": "correct horse" });
             return Wish::new("POST", "/customers").with(new).keep(Keep::Customer);
         };
         let product = self.product();

@@ -31,7 +31,8 @@ async fn visits(audit: Option<Audit>) -> Visits {
 
 async fn audited() -> Vec<Event> {
     let transport = Arc::new(MemoryTransport::new());
-    let audit = Audit::start(Arc::clone(&transport) as Arc<dyn Transport>, AuditOptions::default()).unwrap();
+    let audit = Audit::start(Arc::clone(&transport) as Arc<dyn Transport>, AuditOptions::default())
+        .unwrap();
     let visits = visits(Some(audit.clone())).await;
     assert_eq!(visits.failed, 0, "{visits:?}");
     let stats = audit.shutdown(Duration::from_secs(5)).await.unwrap();
@@ -72,10 +73,14 @@ async fn the_trail_knows_who_did_what_from_where() {
     some("refused price change", &|event| event.outcome == Outcome::Denied);
     some("failed login", &|event| event.outcome == Outcome::Failure && event.actor.is_none());
     some("redacted e-mail", &|event| {
-        event.entity.kind == "customer" && event.new_values.as_ref().is_some_and(|values| values.has("email"))
+        event.entity.kind == "customer"
+            && event.new_values.as_ref().is_some_and(|values| values.has("email"))
     });
     // An order and the stock that it takes share the request.
-    let order = events.iter().find(|event| event.entity.kind == "order" && event.action == "created").unwrap();
+    let order = events
+        .iter()
+        .find(|event| event.entity.kind == "order" && event.action == "created")
+        .unwrap();
     some("stock of the order", &|event| {
         event.entity.kind == "product" && event.context.request_id == order.context.request_id
     });
