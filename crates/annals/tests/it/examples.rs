@@ -52,3 +52,13 @@ fn axum_knows_where_the_request_came_from() {
     assert_eq!(context.service.as_deref(), Some("shop"));
     assert!(context.request_id.is_some());
 }
+
+#[cfg(feature = "sqlx-sqlite")]
+#[test]
+fn a_rolled_back_change_leaves_no_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let printed = run("transaction", directory.path());
+    let events: Vec<Event> = printed.lines().map(|line| Event::decode(line.as_bytes()).unwrap()).collect();
+    assert_eq!(events.len(), 1, "{printed}");
+    assert_eq!(events[0].new_values.as_ref().unwrap().as_str(), r#"{"price":1200}"#);
+}
