@@ -11,7 +11,15 @@ const FULL: &str = "ANNALS_TEST_FULL";
 pub(crate) fn run(full: bool) -> Result<(), String> {
     for features in FEATURES {
         let what = if features.is_empty() { "none" } else { features };
-        let words = ["check", "--quiet", "--package", "annals", "--no-default-features", "--features", features];
+        let words = [
+            "check",
+            "--quiet",
+            "--package",
+            "annals",
+            "--no-default-features",
+            "--features",
+            features,
+        ];
         crate::run(&format!("compiles with features: {what}"), &mut cargo(&words))?;
     }
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
