@@ -30,38 +30,22 @@ pub(crate) struct Failure {
 impl Failure {
     /// Something went wrong.
     pub(crate) fn failed(message: impl Display) -> Self {
-        Self {
-            status: FAILED,
-            messages: vec![message.to_string()],
-            hint: None,
-        }
+        Self { status: FAILED, messages: vec![message.to_string()], hint: None }
     }
 
     /// The command was called wrongly.
     pub(crate) fn usage(message: impl Display) -> Self {
-        Self {
-            status: USAGE,
-            messages: vec![message.to_string()],
-            hint: None,
-        }
+        Self { status: USAGE, messages: vec![message.to_string()], hint: None }
     }
 
     /// It was done in part, and what was not has been named already.
     pub(crate) fn partly() -> Self {
-        Self {
-            status: FAILED,
-            messages: Vec::new(),
-            hint: None,
-        }
+        Self { status: FAILED, messages: Vec::new(), hint: None }
     }
 
     /// Something is wrong with what was looked at, and has been named already.
     pub(crate) fn found_wrong() -> Self {
-        Self {
-            status: FOUND_WRONG,
-            messages: Vec::new(),
-            hint: None,
-        }
+        Self { status: FOUND_WRONG, messages: Vec::new(), hint: None }
     }
 
     /// With what to do about it.
@@ -97,28 +81,16 @@ impl Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let status = if error.kind() == ErrorKind::Usage {
-            USAGE
-        } else {
-            FAILED
-        };
+        let status = if error.kind() == ErrorKind::Usage { USAGE } else { FAILED };
         let message = format!("{}: {}", error.doing(), error.found());
-        Self {
-            status,
-            messages: vec![message],
-            hint: error.advice().map(str::to_owned),
-        }
+        Self { status, messages: vec![message], hint: error.advice().map(str::to_owned) }
     }
 }
 
 impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
         let messages = faults.list().iter().map(ToString::to_string).collect();
-        Self {
-            status: USAGE,
-            messages,
-            hint: None,
-        }
+        Self { status: USAGE, messages, hint: None }
     }
 }
 
@@ -127,11 +99,7 @@ impl From<io::Error> for Failure {
     /// what it wanted, and that is no failure.
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self {
-                status: 0,
-                messages: Vec::new(),
-                hint: None,
-            };
+            return Self { status: 0, messages: Vec::new(), hint: None };
         }
         Self::failed(format!("write the output: {error}"))
     }

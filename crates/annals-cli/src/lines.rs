@@ -57,10 +57,7 @@ impl<R: BufRead> Lines<R> {
         loop {
             let mut bytes = Vec::new();
             let limit = u64::try_from(MAX_LINE_BYTES + 1).unwrap_or(u64::MAX);
-            self.source
-                .by_ref()
-                .take(limit)
-                .read_until(b'\n', &mut bytes)?;
+            self.source.by_ref().take(limit).read_until(b'\n', &mut bytes)?;
             if bytes.is_empty() {
                 return Ok(None);
             }
@@ -70,20 +67,14 @@ impl<R: BufRead> Lines<R> {
             } else if bytes.len() > MAX_LINE_BYTES {
                 self.skip()?;
                 let what = format!("longer than the limit of {MAX_LINE_BYTES} bytes a line");
-                return Ok(Some(Line {
-                    number: self.number,
-                    text: Err(what),
-                }));
+                return Ok(Some(Line { number: self.number, text: Err(what) }));
             }
             if bytes.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
             let text = String::from_utf8(bytes)
                 .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()));
-            return Ok(Some(Line {
-                number: self.number,
-                text,
-            }));
+            return Ok(Some(Line { number: self.number, text }));
         }
     }
 
@@ -117,10 +108,7 @@ mod tests {
         let mut input = b"one\n\n  \ntwo\n\xff\xfe\n".to_vec();
         input.extend(vec![b'x'; MAX_LINE_BYTES + 10]);
         input.extend(b"\nlast");
-        let mut lines = Lines {
-            source: io::Cursor::new(input),
-            number: 0,
-        };
+        let mut lines = Lines { source: io::Cursor::new(input), number: 0 };
         let mut seen = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             seen.push((line.number, line.text));

@@ -16,16 +16,12 @@ pub(crate) fn start(global: &Global) -> Result<(), Failure> {
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let targets = Targets::new()
-        .with_default(LevelFilter::WARN)
-        .with_target("annals", level);
+    let targets = Targets::new().with_default(LevelFilter::WARN).with_target("annals", level);
     let registry = tracing_subscriber::registry().with(targets);
     let started = match global.log_format {
         LogFormat::Json => {
-            let layer = tracing_subscriber::fmt::layer()
-                .json()
-                .flatten_event(true)
-                .with_writer(io::stderr);
+            let layer =
+                tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(io::stderr);
             registry.with(layer).try_init()
         }
         LogFormat::Text => {

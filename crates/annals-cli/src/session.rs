@@ -7,7 +7,7 @@ use annals::config::{Config, ConfigFile, Sources, without_secrets};
 use annals::store::{self, Store};
 use annals::transport::{self, Transport};
 use annals::worker::{Worker, WorkerOptions};
-use annals::{Audit, AuditOptions};
+use annals::{Audit, AuditOptions, Delivery};
 
 use crate::args::Cli;
 use crate::failure::Failure;
@@ -40,28 +40,14 @@ impl Session {
         flags.extend(cli.command.flags());
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| {
-                Some((
-                    name.into_string().ok()?,
-                    value.to_string_lossy().into_owned(),
-                ))
+                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
             })
             .collect();
-        let file_read = if read {
-            Some(ConfigFile::read(&file)?)
-        } else {
-            None
-        };
-        let config = Config::load(&Sources {
-            flags,
-            environment,
-            file: file_read,
-        })?;
+        let file_read = if read { Some(ConfigFile::read(&file)?) } else { None };
+        let config = Config::load(&Sources { flags, environment, file: file_read })?;
         let out = Out::new(cli.global.json);
         for warning in &config.warnings {
-            out.note(format!(
-                "{WARN}warning:{WARN:#} {}",
-                shown(&warning.to_string())
-            ));
+            out.note(format!("{WARN}warning:{WARN:#} {}", shown(&warning.to_string())));
         }
         Ok(Self { config, out, file })
     }
@@ -108,16 +94,10 @@ impl Session {
     pub(crate) async fn readable_store(&self) -> annals::Result<Result<Arc<dyn Store>, String>> {
         let url = &self.config.store;
         if url.starts_with("file:") {
-            return Ok(Err(format!(
-                "{} is a plain file, which keeps no figures",
-                shown_url(url)
-            )));
+            return Ok(Err(format!("{} is a plain file, which keeps no figures", shown_url(url))));
         }
         if sqlite_path(url).is_some_and(|path| !path.exists()) {
-            return Ok(Err(format!(
-                "nothing has been stored in {} yet",
-                shown_url(url)
-            )));
+            return Ok(Err(format!("nothing has been stored in {} yet", shown_url(url))));
         }
         Ok(Ok(store::open_existing(url).await?))
     }
@@ -136,10 +116,13 @@ impl Session {
         Ok(worker)
     }
 
-    /// Starts capturing into the first transport.
+    /// Starts capturing into the first transport. What it cannot take goes to the
+    /// spool where there is one; otherwise whoever sent it is told at once.
     pub(crate) async fn capture(&self, mut options: AuditOptions) -> Result<Audit, Failure> {
         let transport = self.transport().await?;
+        options.delivery = Delivery::Strict;
         if self.may_spill() {
+            options.delivery = Delivery::Durable;
             options.spool = Some(transport::open(&self.spool_url()).await?);
         }
         Ok(Audit::start(transport, options)?)
@@ -157,22 +140,14 @@ impl Session {
     /// Whether the spool stands in for a transport. SQLite on this machine is as
     /// near as the spool itself, and memory is meant to be forgotten.
     fn may_spill(&self) -> bool {
-        let near = |url: &String| {
-            ["sqlite:", "memory:"]
-                .iter()
-                .any(|scheme| url.starts_with(scheme))
-        };
+        let near =
+            |url: &String| ["sqlite:", "memory:"].iter().any(|scheme| url.starts_with(scheme));
         !self.config.transports.iter().all(near)
     }
 
     /// Refuses a transport that is gone when this command ends.
     pub(crate) fn refuse_memory(&self) -> Result<(), Failure> {
-        if self
-            .config
-            .transports
-            .iter()
-            .any(|url| url.starts_with("memory:"))
-        {
+        if self.config.transports.iter().any(|url| url.starts_with("memory:")) {
             return Err(Failure::usage(
                 "memory: is a queue within one process, and is gone when this command ends",
             )
@@ -184,10 +159,7 @@ impl Session {
 
 /// The file of a SQLite URL, that of `sync:sqlite:PATH` too.
 pub(crate) fn sqlite_path(url: &str) -> Option<&Path> {
-    let rest = url
-        .strip_prefix("sync:")
-        .unwrap_or(url)
-        .strip_prefix("sqlite:")?;
+    let rest = url.strip_prefix("sync:").unwrap_or(url).strip_prefix("sqlite:")?;
     Some(Path::new(rest.split('?').next().unwrap_or(rest)))
 }
 

@@ -3,6 +3,7 @@
 
 use std::process;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use annals::store::Appender;
 
@@ -10,6 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
 use crate::session::shown_url;
+
+/// A signal so soon after the first was sent together with it.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Listens from the moment it is made, so that no signal is missed.
 #[derive(Debug)]
@@ -41,7 +45,8 @@ impl Signals {
     }
 
     /// Calls `stop` at the first signal and leaves at the second, in the
-    /// background.
+    /// background. What follows the first at once is the same signal again: a
+    /// supervisor, or `timeout`, signals the process and then its whole group.
     pub(crate) fn spawn<F>(mut self, stop: F)
     where
         F: FnOnce() + 'static + Send,
@@ -50,9 +55,16 @@ impl Signals {
             let name = self.next().await;
             tracing::info!("{name}: finishing what is in hand; once more to leave at once");
             stop();
-            let name = self.next().await;
-            tracing::warn!("{name}: leaving at once; what was not finished is still in the queue");
-            process::exit(1);
+            let told = Instant::now();
+            loop {
+                let name = self.next().await;
+                if told.elapsed() >= SAME_SIGNAL {
+                    tracing::warn!(
+                        "{name}: leaving at once; what was not finished is still in the queue"
+                    );
+                    process::exit(1);
+                }
+            }
         });
     }
 }

@@ -31,9 +31,7 @@ fn parse_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         return Ok(time);
     }
     if let Ok(civil) = text.parse::<DateTime>() {
-        let zoned = civil
-            .to_zoned(TimeZone::UTC)
-            .map_err(|error| error.to_string())?;
+        let zoned = civil.to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
         return at(zoned.timestamp().as_microsecond());
     }
     match parse_duration(text) {
@@ -45,9 +43,7 @@ fn parse_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
 }
 
 fn micros(seconds: u64) -> i64 {
-    i64::try_from(seconds)
-        .unwrap_or(i64::MAX)
-        .saturating_mul(1_000_000)
+    i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000)
 }
 
 #[cfg(test)]
@@ -76,15 +72,7 @@ mod tests {
     #[test]
     fn says_what_it_expected() {
         let now = Timestamp::now();
-        for wrong in [
-            "",
-            "tomorrow",
-            "2026-13-01",
-            "5",
-            "1969-12-31",
-            "2h30",
-            "last week",
-        ] {
+        for wrong in ["", "tomorrow", "2026-13-01", "5", "1969-12-31", "2h30", "last week"] {
             let error = parse_at(wrong, now).unwrap_err();
             assert!(
                 error.contains("expected") || error.contains("before 1970"),

@@ -29,17 +29,10 @@ impl Config {
         }
         let mut table = Table::new(&["SETTING", "VALUE", "FROM"]);
         for resolved in &session.config.settings {
-            let style = if resolved.origin == Origin::Default {
-                DIM
-            } else {
-                BOLD
-            };
+            let style = if resolved.origin == Origin::Default { DIM } else { BOLD };
             let value = resolved.value.as_deref().unwrap_or("(not set)");
             let origin = resolved.origin.to_string();
-            table.styled(
-                style,
-                [resolved.setting.key, &shown(value), &shown(&origin)],
-            );
+            table.styled(style, [resolved.setting.key, &shown(value), &shown(&origin)]);
         }
         session.out.text(table)
     }

@@ -45,12 +45,7 @@ struct Finding {
 
 impl Finding {
     fn new(verdict: Verdict, what: impl Into<String>, found: impl Into<String>) -> Self {
-        Self {
-            verdict,
-            what: what.into(),
-            found: found.into(),
-            hint: None,
-        }
+        Self { verdict, what: what.into(), found: found.into(), hint: None }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -59,11 +54,8 @@ impl Finding {
     }
 
     fn of(what: impl Into<String>, error: &annals::Error) -> Self {
-        let finding = Self::new(
-            Verdict::Fail,
-            what,
-            format!("{}: {}", error.doing(), error.found()),
-        );
+        let finding =
+            Self::new(Verdict::Fail, what, format!("{}: {}", error.doing(), error.found()));
         match error.advice() {
             Some(hint) => finding.hint(hint),
             None => finding,
@@ -75,22 +67,14 @@ impl Doctor {
     pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
         let mut findings = vec![configuration(session), sqlite()];
         findings.extend(directory(&session.config.data_dir));
-        for url in session
-            .config
-            .transports
-            .iter()
-            .chain([&session.spool_url()])
-        {
+        for url in session.config.transports.iter().chain([&session.spool_url()]) {
             queue(session, url, &mut findings).await;
         }
         store(session, &mut findings).await;
         for finding in &findings {
             tell(session, finding)?;
         }
-        if findings
-            .iter()
-            .any(|finding| finding.verdict == Verdict::Fail)
-        {
+        if findings.iter().any(|finding| finding.verdict == Verdict::Fail) {
             return Err(Failure::found_wrong());
         }
         Ok(())
@@ -112,11 +96,7 @@ fn render(finding: &Finding) -> String {
         Verdict::Warn => WARN,
         Verdict::Fail => BAD,
     };
-    let (word, what, found) = (
-        word(finding.verdict),
-        shown(&finding.what),
-        shown(&finding.found),
-    );
+    let (word, what, found) = (word(finding.verdict), shown(&finding.what), shown(&finding.found));
     let mut text = format!("{style}{word:4}{style:#}  {what}: {found}\n");
     if let Some(hint) = &finding.hint {
         text.push_str(&format!("      {HINT}hint:{HINT:#} {}\n", shown(hint)));
@@ -142,12 +122,7 @@ fn configuration(session: &Session) -> Finding {
     if session.config.warnings.is_empty() {
         return Finding::new(Verdict::Ok, "configuration", found);
     }
-    let warnings: Vec<String> = session
-        .config
-        .warnings
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let warnings: Vec<String> = session.config.warnings.iter().map(ToString::to_string).collect();
     Finding::new(Verdict::Warn, "configuration", warnings.join("; "))
         .hint("unset these, or correct their names")
 }
@@ -191,23 +166,15 @@ fn rights(what: &str, path: &Path, attributes: &fs::Metadata) -> Finding {
     }
     let mode = attributes.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Finding::new(
-            Verdict::Warn,
-            what,
-            format!("others may enter it (mode {mode:03o})"),
-        )
-        .hint(format!("chmod 700 {}", path.display()));
+        return Finding::new(Verdict::Warn, what, format!("others may enter it (mode {mode:03o})"))
+            .hint(format!("chmod 700 {}", path.display()));
     }
     Finding::new(Verdict::Ok, what, "can be written, by its owner alone")
 }
 
 fn space(what: &str, path: &Path) -> Finding {
     match rustix::fs::statvfs(path) {
-        Err(error) => Finding::new(
-            Verdict::Warn,
-            what,
-            format!("free space is unknown: {error}"),
-        ),
+        Err(error) => Finding::new(Verdict::Warn, what, format!("free space is unknown: {error}")),
         Ok(disk) => {
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);
             let found = format!("{} free", bytes(free));
@@ -252,22 +219,11 @@ async fn queue(session: &Session, url: &str, findings: &mut Vec<Finding>) {
 
 fn waiting(what: &str, stats: TransportStats, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let found = format!(
-        "{} ready, {} leased",
-        count(stats.ready),
-        count(stats.leased)
-    );
-    let oldest = stats
-        .oldest
-        .map(|oldest| now.since(oldest))
-        .unwrap_or_default();
+    let found = format!("{} ready, {} leased", count(stats.ready), count(stats.leased));
+    let oldest = stats.oldest.map(|oldest| now.since(oldest)).unwrap_or_default();
     findings.push(if stats.ready > 0 && oldest > OLD {
-        Finding::new(
-            Verdict::Warn,
-            what,
-            format!("{found}; the oldest waits for {}", age(oldest)),
-        )
-        .hint("start a worker: `annals work`, or `annals up`")
+        Finding::new(Verdict::Warn, what, format!("{found}; the oldest waits for {}", age(oldest)))
+            .hint("start a worker: `annals work`, or `annals up`")
     } else {
         Finding::new(Verdict::Ok, what, found)
     });
@@ -344,11 +300,7 @@ mod tests {
     #[test]
     fn each_finding_is_a_line_and_says_what_to_do() {
         let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
-        let mut stats = TransportStats {
-            ready: 5,
-            leased: 1,
-            ..TransportStats::default()
-        };
+        let mut stats = TransportStats { ready: 5, leased: 1, ..TransportStats::default() };
         let mut findings = waiting("queue sqlite:q.db", stats, now);
         stats.oldest = Some("2026-11-22T08:00:00Z".parse().unwrap());
         stats.failed = 2;

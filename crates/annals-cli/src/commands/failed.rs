@@ -47,7 +47,7 @@ pub(crate) struct Show {
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
     /// The events' ids
-    #[arg(required_unless_present = "all", value_name = "ID")]
+    #[arg(value_name = "ID")]
     ids: Vec<EventId>,
     /// All of them
     #[arg(long, conflicts_with = "ids")]
@@ -64,6 +64,12 @@ pub(crate) struct Remove {
 impl Failed {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         session.refuse_memory()?;
+        if let Self::Retry(Retry { all: false, ids }) = &self
+            && ids.is_empty()
+        {
+            return Err(Failure::usage("which events are to be tried again?")
+                .hint("name their ids, or give --all"));
+        }
         let transports = session.existing_transports().await?;
         match self {
             Self::List(list) => list.run(session, &transports).await,
@@ -96,13 +102,9 @@ impl Failed {
 fn done(session: &Session, what: &str, count: usize) -> Result<(), Failure> {
     let count = u64::try_from(count).unwrap_or(u64::MAX);
     if session.out.json() {
-        return session
-            .out
-            .object(&json!({ "done": what, "events": count }));
+        return session.out.object(&json!({ "done": what, "events": count }));
     }
-    session
-        .out
-        .line(format!("{what} {}", plural(count, "event")))
+    session.out.line(format!("{what} {}", plural(count, "event")))
 }
 
 /// Which of the ids each transport has. An id that none has fails the command
@@ -190,9 +192,7 @@ impl List {
         }
         session.out.text(table)?;
         if more {
-            session.out.note(format!(
-                "{DIM}there are more; raise --limit to see them{DIM:#}"
-            ));
+            session.out.note(format!("{DIM}there are more; raise --limit to see them{DIM:#}"));
         }
         Ok(())
     }
@@ -231,11 +231,7 @@ impl Show {
             })
             .await?;
         }
-        if found {
-            Ok(())
-        } else {
-            Err(not_there(self.id))
-        }
+        if found { Ok(()) } else { Err(not_there(self.id)) }
     }
 }
 
@@ -260,11 +256,7 @@ fn describe(url: &str, buried: &Buried) -> String {
         Ok(event) => diff(&event),
         Err(error) => {
             let text = String::from_utf8_lossy(&buried.body).into_owned();
-            format!(
-                "{BOLD}{}{BOLD:#}\n{}\n",
-                shown(&error.to_string()),
-                shown(&text)
-            )
+            format!("{BOLD}{}{BOLD:#}\n{}\n", shown(&error.to_string()), shown(&text))
         }
     };
     format!("{facts}\n{event}")
@@ -285,19 +277,13 @@ mod tests {
             attempts: 4,
             failed_at: "2026-11-22T10:00:05Z".parse().unwrap(),
         };
-        let broken = Buried {
-            body: b"{\"id\":\x1b".to_vec(),
-            ..buried.clone()
-        };
+        let broken = Buried { body: b"{\"id\":\x1b".to_vec(), ..buried.clone() };
         let text = format!(
             "{}\n---\n{}",
             describe("sqlite:q.db", &buried),
             describe("sqlite:q.db", &broken)
         );
         insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
-        assert_eq!(
-            row(&buried)[3],
-            "the same id is stored with other bytes\\u{1b}[2J"
-        );
+        assert_eq!(row(&buried)[3], "the same id is stored with other bytes\\u{1b}[2J");
     }
 }

@@ -31,9 +31,8 @@ impl Init {
         } else {
             options.create_new(true);
         }
-        let written = options
-            .open(&session.file)
-            .and_then(|mut file| file.write_all(template().as_bytes()));
+        let written =
+            options.open(&session.file).and_then(|mut file| file.write_all(template().as_bytes()));
         written.map_err(|error| {
             let failure = Failure::failed(format!("write {name}: {error}"));
             match error.kind() {
@@ -46,9 +45,6 @@ impl Init {
         if session.out.json() {
             return session.out.object(&json!({ "written": name }));
         }
-        session.out.line(format!(
-            "wrote {}; nothing in it is set until you edit it",
-            shown(&name)
-        ))
+        session.out.line(format!("wrote {}; nothing in it is set until you edit it", shown(&name)))
     }
 }

@@ -28,11 +28,7 @@ impl Migrate {
 
 fn ready(session: &Session, what: &'static str, url: &str) -> Result<(), Failure> {
     if session.out.json() {
-        return session
-            .out
-            .object(&json!({ "what": what, "url": url, "ready": true }));
+        return session.out.object(&json!({ "what": what, "url": url, "ready": true }));
     }
-    session
-        .out
-        .line(format!("{what:9}  {}  ready", shown_url(url)))
+    session.out.line(format!("{what:9}  {}  ready", shown_url(url)))
 }

@@ -1,8 +1,8 @@
 //! `annals prune`: remove old events.
 
-use annals::{Actor, Timestamp};
 use annals::config::Flag;
 use annals::store::{self, PrunePlan, Removed};
+use annals::{Actor, Timestamp};
 use clap::Args;
 use serde_json::json;
 
@@ -27,12 +27,7 @@ pub(crate) struct Prune {
 impl Prune {
     pub(crate) fn flags(&self) -> Vec<Flag> {
         let mut flags = Vec::new();
-        push(
-            &mut flags,
-            "prune.older_than",
-            "--older-than",
-            self.older_than.as_ref(),
-        );
+        push(&mut flags, "prune.older_than", "--older-than", self.older_than.as_ref());
         flags
     }
 
@@ -86,23 +81,14 @@ fn tell(
             "removed": { "events": removed.map_or(0, |r| r.events), "bytes": removed.map_or(0, |r| r.bytes) },
         }));
     }
-    session.out.line(sentence(
-        &shown_url(&session.config.store),
-        plan,
-        before,
-        removed,
-    ))
+    session.out.line(sentence(&shown_url(&session.config.store), plan, before, removed))
 }
 
 fn sentence(url: &str, plan: &PrunePlan, before: Timestamp, removed: Option<Removed>) -> String {
     let limit = time(before, Clock::Date);
     let span = match (plan.oldest, plan.newest) {
         (Some(oldest), Some(newest)) => {
-            format!(
-                ", between {} and {}",
-                time(oldest, Clock::Date),
-                time(newest, Clock::Date)
-            )
+            format!(", between {} and {}", time(oldest, Clock::Date), time(newest, Clock::Date))
         }
         _ => String::new(),
     };
@@ -134,25 +120,11 @@ mod tests {
             newest: Some(at("2026-08-23T00:00:00Z")),
             below: 5000,
         };
-        let nothing = PrunePlan {
-            events: 0,
-            bytes: 0,
-            oldest: None,
-            newest: None,
-            below: 5000,
-        };
+        let nothing = PrunePlan { events: 0, bytes: 0, oldest: None, newest: None, below: 5000 };
         let before = at("2026-08-24T10:00:00Z");
         let lines = [
             sentence("sqlite:s.db", &plan, before, None),
-            sentence(
-                "sqlite:s.db",
-                &plan,
-                before,
-                Some(Removed {
-                    events: 500,
-                    bytes: 300_000,
-                }),
-            ),
+            sentence("sqlite:s.db", &plan, before, Some(Removed { events: 500, bytes: 300_000 })),
             sentence("sqlite:s.db", &nothing, before, Some(Removed::default())),
         ];
         insta::assert_snapshot!(lines.join("\n"));

@@ -68,9 +68,7 @@ pub(crate) struct PageArgs {
 
 impl PageArgs {
     pub(crate) fn of(&self, filter: Filter) -> Ask {
-        Ask::newest(filter)
-            .limit(usize::from(self.limit))
-            .after(self.cursor)
+        Ask::newest(filter).limit(usize::from(self.limit)).after(self.cursor)
     }
 }
 
@@ -93,9 +91,7 @@ impl Query {
             ask = ask.oldest_first();
         }
         let page = session.store().await?.query(ask).await?;
-        print(session.out, &page, |stored| {
-            readable(stored, |event| line(event, Clock::Date))
-        })
+        print(session.out, &page, |stored| readable(stored, |event| line(event, Clock::Date)))
     }
 }
 
@@ -122,9 +118,7 @@ pub(crate) fn print(
     if out.json() {
         return out.object(&serde_json::json!({ "next": next.to_string() }));
     }
-    out.note(format!(
-        "{HINT}there is more:{HINT:#} add {DIM}--cursor {next}{DIM:#}"
-    ));
+    out.note(format!("{HINT}there is more:{HINT:#} add {DIM}--cursor {next}{DIM:#}"));
     Ok(())
 }
 
@@ -153,10 +147,6 @@ impl<'a> Row<'a> {
                 stored.id, stored.position
             ))
         })?;
-        Ok(Self {
-            position: stored.position,
-            appended_at: stored.appended_at.to_string(),
-            event,
-        })
+        Ok(Self { position: stored.position, appended_at: stored.appended_at.to_string(), event })
     }
 }

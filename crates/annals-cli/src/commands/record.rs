@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use annals::event::{Accepted, accept};
-use annals::{Audit, Delivery, EventId, Receipt, WhenFull};
+use annals::{Audit, EventId, Receipt, WhenFull};
 use clap::Args;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -50,20 +50,10 @@ pub(crate) struct Record {
     #[arg(long, requires = "action", value_name = "TIME")]
     at: Option<String>,
     /// The values before, as a JSON object
-    #[arg(
-        long,
-        requires = "action",
-        value_name = "JSON",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, requires = "action", value_name = "JSON", allow_hyphen_values = true)]
     old: Option<String>,
     /// The values after, as a JSON object
-    #[arg(
-        long,
-        requires = "action",
-        value_name = "JSON",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, requires = "action", value_name = "JSON", allow_hyphen_values = true)]
     new: Option<String>,
     /// Why
     #[arg(long, requires = "action", value_name = "TEXT")]
@@ -99,17 +89,11 @@ impl Record {
             None => None,
         };
         let mut options = session.config.capture.options();
-        options.delivery = Delivery::Durable;
         // Whoever types or pipes can wait, and would rather.
         options.when_full = WhenFull::Block;
         let audit = session.capture(options).await?;
-        let mut recorder = Recorder {
-            session,
-            audit,
-            waiting: VecDeque::new(),
-            recorded: 0,
-            refused: 0,
-        };
+        let mut recorder =
+            Recorder { session, audit, waiting: VecDeque::new(), recorded: 0, refused: 0 };
         let outcome = match single {
             Some(accepted) => {
                 recorder.take(1, accepted);
@@ -143,10 +127,7 @@ impl Record {
         set("occurred_at", self.at.clone().map(Value::from));
         set("reason", self.reason.clone().map(Value::from));
         set("tenant", self.tenant.clone().map(Value::from));
-        set(
-            "tags",
-            (!self.tag.is_empty()).then(|| self.tag.clone().into()),
-        );
+        set("tags", (!self.tag.is_empty()).then(|| self.tag.clone().into()));
         let mut text = Value::Object(event).to_string();
         for (flag, name, json) in [
             ("--old", "old_values", &self.old),
@@ -208,10 +189,7 @@ impl Recorder<'_> {
     }
 
     fn line(&mut self, line: Line) {
-        match line
-            .text
-            .and_then(|text| accept(&text).map_err(|fault| fault.to_string()))
-        {
+        match line.text.and_then(|text| accept(&text).map_err(|fault| fault.to_string())) {
             Ok(accepted) => self.take(line.number, accepted),
             Err(what) => self.refuse(line.number, &what),
         }
@@ -226,8 +204,7 @@ impl Recorder<'_> {
         } else {
             self.audit.record(accepted.event)
         };
-        self.waiting
-            .push_back((number, receipt.id(), Box::pin(receipt)));
+        self.waiting.push_back((number, receipt.id(), Box::pin(receipt)));
     }
 
     async fn finish(&mut self) -> Result<(), Failure> {
@@ -271,9 +248,7 @@ impl Recorder<'_> {
             return Ok(());
         }
         let (recorded, refused) = (plural(self.recorded, "event"), self.refused);
-        self.session
-            .out
-            .note(format!("recorded {recorded}, refused {refused}"));
+        self.session.out.note(format!("recorded {recorded}, refused {refused}"));
         Err(Failure::partly())
     }
 }

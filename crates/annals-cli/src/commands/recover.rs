@@ -65,11 +65,7 @@ impl Recover {
             file.tell()?;
             refused += file.refused;
         }
-        if refused == 0 {
-            Ok(())
-        } else {
-            Err(Failure::partly())
-        }
+        if refused == 0 { Ok(()) } else { Err(Failure::partly()) }
     }
 }
 
@@ -81,9 +77,7 @@ fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, Failure> {
     let file =
         File::open(path).map_err(|error| Failure::failed(format!("read {name}: {error}")))?;
     let mut file = BufReader::new(file);
-    let head = file
-        .fill_buf()
-        .map_err(|error| Failure::failed(format!("read {name}: {error}")))?;
+    let head = file.fill_buf().map_err(|error| Failure::failed(format!("read {name}: {error}")))?;
     if head.starts_with(&[0x1f, 0x8b]) {
         return Err(Failure::usage(format!("{name} is compressed"))
             .hint(format!("zcat {name} | annals recover -")));
@@ -117,10 +111,9 @@ impl Recovery<'_> {
                 Err(what) => {
                     self.refused += 1;
                     let name = shown(&self.name);
-                    self.session.out.note(format!(
-                        "{BAD}error:{BAD:#} {name}:{number}: {}",
-                        shown(&what)
-                    ));
+                    self.session
+                        .out
+                        .note(format!("{BAD}error:{BAD:#} {name}:{number}: {}", shown(&what)));
                 }
             }
             if self.batch.len() == BATCH || self.bytes >= BATCH_BYTES {
@@ -149,16 +142,10 @@ impl Recovery<'_> {
                 &json!({ "from": self.name, "recovered": self.taken, "refused": self.refused }),
             );
         }
-        let refused = if self.refused == 0 {
-            String::new()
-        } else {
-            format!(", refused {}", self.refused)
-        };
-        let (events, name, url) = (
-            plural(self.taken, "event"),
-            shown(&self.name),
-            shown_url(self.queue.url()),
-        );
+        let refused =
+            if self.refused == 0 { String::new() } else { format!(", refused {}", self.refused) };
+        let (events, name, url) =
+            (plural(self.taken, "event"), shown(&self.name), shown_url(self.queue.url()));
         out.line(format!("put {events} of {name} into {url}{refused}"))
     }
 }
@@ -174,10 +161,7 @@ fn message(line: Line) -> Result<Message, String> {
         );
     }
     let body = accepted.event.encode().map_err(|fault| fault.to_string())?;
-    Ok(Message {
-        id: accepted.event.id,
-        body,
-    })
+    Ok(Message { id: accepted.event.id, body })
 }
 
 /// Moves what lies in the spool: sent first, then taken out.
@@ -193,11 +177,7 @@ async fn spool(session: &Session) -> Result<(), Failure> {
     }
     let spool = transport::open(&url).await?;
     let queue = session.transport().await?;
-    let want = Want {
-        bytes: BATCH_BYTES,
-        wait: Duration::ZERO,
-        ..Want::up_to(BATCH)
-    };
+    let want = Want { bytes: BATCH_BYTES, wait: Duration::ZERO, ..Want::up_to(BATCH) };
     let mut count = 0_u64;
     loop {
         let deliveries = spool.receive(want).await?;
@@ -207,10 +187,7 @@ async fn spool(session: &Session) -> Result<(), Failure> {
         let receipts: Vec<_> = deliveries.iter().map(|delivery| delivery.receipt).collect();
         let batch: Vec<Message> = deliveries
             .into_iter()
-            .map(|delivery| Message {
-                id: delivery.id,
-                body: delivery.body,
-            })
+            .map(|delivery| Message { id: delivery.id, body: delivery.body })
             .collect();
         count += u64::try_from(batch.len()).unwrap_or(u64::MAX);
         if let Err(error) = queue.send(batch.into()).await {
@@ -231,19 +208,13 @@ async fn spool(session: &Session) -> Result<(), Failure> {
     moved(
         session,
         count,
-        &format!(
-            "put {} of the spool into {}",
-            plural(count, "event"),
-            shown_url(queue.url())
-        ),
+        &format!("put {} of the spool into {}", plural(count, "event"), shown_url(queue.url())),
     )
 }
 
 fn moved(session: &Session, count: u64, sentence: &str) -> Result<(), Failure> {
     if session.out.json() {
-        return session
-            .out
-            .object(&json!({ "from": "spool", "recovered": count, "refused": 0 }));
+        return session.out.object(&json!({ "from": "spool", "recovered": count, "refused": 0 }));
     }
     session.out.line(sentence)
 }

@@ -28,12 +28,7 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) fn flags(&self) -> Vec<Flag> {
         let mut flags = Vec::new();
-        push(
-            &mut flags,
-            "ingest.listen",
-            "--listen",
-            self.listen.as_ref(),
-        );
+        push(&mut flags, "ingest.listen", "--listen", self.listen.as_ref());
         flags
     }
 
@@ -42,9 +37,7 @@ impl Serve {
         let signals = Signals::listen()?;
         let (server, audit) = bind(session).await?;
         tell(session, &server)?;
-        session
-            .out
-            .note("events go into the queue; `annals work` moves them to the store");
+        session.out.note("events go into the queue; `annals work` moves them to the store");
         let (stop, stopped) = oneshot::channel::<()>();
         signals.spawn(move || drop(stop));
         let ended = server.run(async { drop(stopped.await) }).await;
@@ -62,15 +55,8 @@ pub(crate) async fn bind(session: &Session) -> Result<(Server, Audit), Failure> 
     options.delivery = suits.delivery;
     options.when_full = suits.when_full;
     let audit = session.capture(options).await?;
-    let IngestSettings {
-        listen,
-        max_body_bytes,
-        max_events,
-        ..
-    } = session.config.ingest;
-    let limits = Limits::default()
-        .body_bytes(max_body_bytes)
-        .events(max_events);
+    let IngestSettings { listen, max_body_bytes, max_events, .. } = session.config.ingest;
+    let limits = Limits::default().body_bytes(max_body_bytes).events(max_events);
     match Server::bind(listen, audit.clone(), limits).await {
         Ok(server) => Ok((server, audit)),
         Err(error) => {

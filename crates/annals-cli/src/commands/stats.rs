@@ -68,11 +68,7 @@ async fn look(session: &Session) -> Result<Found, Failure> {
         Ok(store) => Ok(store.stats().await?),
         Err(why) => Err(why),
     };
-    Ok(Found {
-        transports,
-        store,
-        store_url: session.config.store.clone(),
-    })
+    Ok(Found { transports, store, store_url: session.config.store.clone() })
 }
 
 fn show(session: &Session, found: &Found) -> Result<(), Failure> {
@@ -111,19 +107,10 @@ fn human(found: &Found, now: Timestamp) -> String {
             count(stats.ready),
             count(stats.leased),
             count(stats.failed),
-            stats
-                .oldest
-                .map_or_else(|| "-".to_owned(), |oldest| age(now.since(oldest))),
+            stats.oldest.map_or_else(|| "-".to_owned(), |oldest| age(now.since(oldest))),
             stats.bytes.map_or_else(|| "-".to_owned(), bytes),
         ];
-        queues.styled(
-            if stats.failed > 0 {
-                BAD
-            } else {
-                anstyle::Style::new()
-            },
-            row,
-        );
+        queues.styled(if stats.failed > 0 { BAD } else { anstyle::Style::new() }, row);
     }
     let mut text = if queues.is_empty() {
         format!("{DIM}no queue has been made yet{DIM:#}\n")
@@ -170,11 +157,7 @@ mod tests {
             ("sqlite:annals-data/queue.db".to_owned(), queue),
             ("redis://u:p@h".to_owned(), idle),
         ];
-        Found {
-            transports,
-            store,
-            store_url: "sqlite:annals-data/store.db".to_owned(),
-        }
+        Found { transports, store, store_url: "sqlite:annals-data/store.db".to_owned() }
     }
 
     #[test]

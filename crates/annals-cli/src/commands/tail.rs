@@ -46,9 +46,7 @@ async fn follow(session: &Session, store: &dyn Store, mut from: u64) -> Result<(
             if session.out.json() {
                 session.out.object(&Row::of(stored)?)?;
             } else {
-                session
-                    .out
-                    .line(readable(stored, |event| line(event, Clock::Date)))?;
+                session.out.line(readable(stored, |event| line(event, Clock::Date)))?;
             }
             from = stored.position + 1;
         }

@@ -39,12 +39,7 @@ pub(crate) struct Up {
 impl Up {
     pub(crate) fn flags(&self) -> Vec<Flag> {
         let mut flags = Vec::new();
-        push(
-            &mut flags,
-            "ingest.listen",
-            "--listen",
-            self.listen.as_ref(),
-        );
+        push(&mut flags, "ingest.listen", "--listen", self.listen.as_ref());
         flags
     }
 

@@ -52,48 +52,13 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn flags(&self) -> Vec<Flag> {
         let mut flags = Vec::new();
-        push(
-            &mut flags,
-            "worker.batch_size",
-            "--batch-size",
-            self.batch_size.as_ref(),
-        );
-        push(
-            &mut flags,
-            "worker.flush_interval",
-            "--flush-interval",
-            self.flush_interval.as_ref(),
-        );
-        push(
-            &mut flags,
-            "worker.concurrency",
-            "--concurrency",
-            self.concurrency.as_ref(),
-        );
-        push(
-            &mut flags,
-            "worker.retries",
-            "--retries",
-            self.retries.as_ref(),
-        );
-        push(
-            &mut flags,
-            "worker.time_limit",
-            "--time-limit",
-            self.time_limit.as_ref(),
-        );
-        push(
-            &mut flags,
-            "worker.max_events",
-            "--max-events",
-            self.max_events.as_ref(),
-        );
-        push(
-            &mut flags,
-            "worker.memory_limit",
-            "--memory-limit",
-            self.memory_limit.as_ref(),
-        );
+        push(&mut flags, "worker.batch_size", "--batch-size", self.batch_size.as_ref());
+        push(&mut flags, "worker.flush_interval", "--flush-interval", self.flush_interval.as_ref());
+        push(&mut flags, "worker.concurrency", "--concurrency", self.concurrency.as_ref());
+        push(&mut flags, "worker.retries", "--retries", self.retries.as_ref());
+        push(&mut flags, "worker.time_limit", "--time-limit", self.time_limit.as_ref());
+        push(&mut flags, "worker.max_events", "--max-events", self.max_events.as_ref());
+        push(&mut flags, "worker.memory_limit", "--memory-limit", self.memory_limit.as_ref());
         flags
     }
 
@@ -101,10 +66,10 @@ impl Work {
         session.refuse_memory()?;
         // Before anything is opened, so that a signal is never fatal.
         let signals = Signals::listen()?;
-        let transports = session.transports().await?;
         let mut options = session.config.worker.clone();
         options.drain = self.drain;
         let mut worker = session.worker(options).await?;
+        let transports = session.transports().await?;
         let mut waiting = 0;
         for transport in &transports {
             if self.drain {
@@ -126,12 +91,7 @@ impl Work {
             bar.finish_and_clear();
         }
         let figures = gauge.read();
-        report(
-            session,
-            &figures,
-            begun.elapsed(),
-            ended.as_ref().ok().copied(),
-        )?;
+        report(session, &figures, begun.elapsed(), ended.as_ref().ok().copied())?;
         ended?;
         Ok(())
     }

@@ -22,28 +22,15 @@ pub(crate) fn diff(event: &Event) -> String {
     // Writing into a string has no way to fail.
     let _ = heading(&mut text, event);
     let rows = rows(event);
-    let name_width = rows
-        .iter()
-        .map(|row| width(&row.name))
-        .max()
-        .unwrap_or(0)
-        .min(WIDEST);
+    let name_width = rows.iter().map(|row| width(&row.name)).max().unwrap_or(0).min(WIDEST);
     let both = rows.iter().filter(|row| row.new.is_some());
-    let old_width = both
-        .filter_map(|row| row.old.as_deref())
-        .map(width)
-        .max()
-        .unwrap_or(0)
-        .min(WIDEST);
+    let old_width =
+        both.filter_map(|row| row.old.as_deref()).map(width).max().unwrap_or(0).min(WIDEST);
     for row in &rows {
         let _ = field(&mut text, row, name_width, old_width);
     }
     for (name, value) in surroundings(event) {
-        let _ = writeln!(
-            text,
-            "  {DIM}  {name}: {}{DIM:#}",
-            shown(&cut(&value, MOST_VALUE))
-        );
+        let _ = writeln!(text, "  {DIM}  {name}: {}{DIM:#}", shown(&cut(&value, MOST_VALUE)));
     }
     text
 }
@@ -92,15 +79,9 @@ struct Row {
 }
 
 fn rows(event: &Event) -> Vec<Row> {
-    let (old, new) = (
-        fields(event.old_values.as_ref()),
-        fields(event.new_values.as_ref()),
-    );
+    let (old, new) = (fields(event.old_values.as_ref()), fields(event.new_values.as_ref()));
     let find = |fields: &[(String, String)], name: &str| {
-        fields
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.clone())
+        fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
     };
     let names = event.changed_fields();
     names
@@ -136,11 +117,9 @@ fn field(text: &mut String, row: &Row, name_width: usize, old_width: usize) -> s
                 "", ""
             )
         }
-        (None, Some(new)) => writeln!(
-            text,
-            "  {GOOD}+{GOOD:#} {name}{:pad$}  {GOOD}{new}{GOOD:#}",
-            ""
-        ),
+        (None, Some(new)) => {
+            writeln!(text, "  {GOOD}+{GOOD:#} {name}{:pad$}  {GOOD}{new}{GOOD:#}", "")
+        }
         (Some(old), None) => writeln!(text, "  {BAD}-{BAD:#} {name}{:pad$}  {BAD}{old}{BAD:#}", ""),
         (None, None) => Ok(()),
     }

@@ -86,10 +86,7 @@ fn changes(event: &Event) -> String {
         .map(|name| change(name, event.old_values.as_ref(), event.new_values.as_ref()))
         .collect();
     if names.len() > MOST_FIELDS {
-        parts.push(format!(
-            "{DIM}and {} more{DIM:#}",
-            names.len() - MOST_FIELDS
-        ));
+        parts.push(format!("{DIM}and {} more{DIM:#}", names.len() - MOST_FIELDS));
     }
     parts.join(", ")
 }
@@ -106,8 +103,5 @@ fn change(name: &str, old: Option<&Object>, new: Option<&Object>) -> String {
 
 fn text_of(values: Option<&Object>, name: &str) -> Option<String> {
     let fields = values?.fields();
-    fields
-        .iter()
-        .find(|(key, _)| key == name)
-        .map(|(_, raw)| value(raw, MOST_VALUE))
+    fields.iter().find(|(key, _)| key == name).map(|(_, raw)| value(raw, MOST_VALUE))
 }

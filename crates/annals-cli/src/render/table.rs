@@ -25,10 +25,7 @@ impl Table {
     /// stand to the right.
     pub(crate) fn new(heading: &[&'static str]) -> Self {
         Self {
-            heading: heading
-                .iter()
-                .map(|title| title.trim_start_matches('>'))
-                .collect(),
+            heading: heading.iter().map(|title| title.trim_start_matches('>')).collect(),
             right: heading.iter().map(|title| title.starts_with('>')).collect(),
             rows: Vec::new(),
         }
@@ -36,11 +33,7 @@ impl Table {
 
     /// A table of names and values, without a heading.
     pub(crate) fn plain() -> Self {
-        Self {
-            heading: Vec::new(),
-            right: Vec::new(),
-            rows: Vec::new(),
-        }
+        Self { heading: Vec::new(), right: Vec::new(), rows: Vec::new() }
     }
 
     pub(crate) fn row<I, C>(&mut self, cells: I)
@@ -56,8 +49,7 @@ impl Table {
         I: IntoIterator<Item = C>,
         C: Into<String>,
     {
-        self.rows
-            .push((style, cells.into_iter().map(Into::into).collect()));
+        self.rows.push((style, cells.into_iter().map(Into::into).collect()));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -86,17 +78,9 @@ impl Table {
             let pad = most.saturating_sub(width(cell));
             let right = self.right.get(index).copied().unwrap_or(false);
             let last = index + 1 == cells.len();
-            let (before, after) = if right {
-                (pad, 0)
-            } else {
-                (0, if last { 0 } else { pad })
-            };
+            let (before, after) = if right { (pad, 0) } else { (0, if last { 0 } else { pad }) };
             let gap = if last { 0 } else { 2 };
-            write!(
-                f,
-                "{:before$}{style}{cell}{style:#}{:after$}{:gap$}",
-                "", "", ""
-            )?;
+            write!(f, "{:before$}{style}{cell}{style:#}{:after$}{:gap$}", "", "", "")?;
         }
         writeln!(f)
     }

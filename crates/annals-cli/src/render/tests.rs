@@ -50,10 +50,8 @@ fn one_line_an_event() {
 
 #[test]
 fn one_block_an_event() {
-    let blocks: Vec<String> = [UPDATED, CREATED, DENIED, HOSTILE]
-        .iter()
-        .map(|text| plain(&diff(&event(text))))
-        .collect();
+    let blocks: Vec<String> =
+        [UPDATED, CREATED, DENIED, HOSTILE].iter().map(|text| plain(&diff(&event(text)))).collect();
     insta::assert_snapshot!(blocks.join("\n"));
 }
 
@@ -84,10 +82,7 @@ fn what_is_harmless_is_shown_as_it_is() {
     {
         assert_eq!(shown(text), text);
     }
-    assert_eq!(
-        shown("\u{1b}[31m\u{202e}\u{7f}"),
-        "\\u{1b}[31m\\u{202e}\\u{7f}"
-    );
+    assert_eq!(shown("\u{1b}[31m\u{202e}\u{7f}"), "\\u{1b}[31m\\u{202e}\\u{7f}");
 }
 
 #[test]

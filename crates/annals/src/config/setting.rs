@@ -89,7 +89,7 @@ pub const SETTINGS: &[Setting] = &[
         "transport",
         Kind::Urls,
         Some("sqlite:{data_dir}/queue.db"),
-        "The queue between capture and worker. Capture sends to the first, a worker reads them all. sqlite:PATH?max_bytes=N bounds its file (8 GiB).",
+        "The queue: capture sends to the first, a worker reads all. sqlite:PATH?max_bytes=N bounds it.",
     ),
     setting(
         "store",

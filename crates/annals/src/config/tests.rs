@@ -41,6 +41,10 @@ fn the_tables_defaults_are_those_of_the_library() {
         format!("{:?}", config.worker),
         format!("{:?}", WorkerOptions::default())
     );
+    assert_eq!(
+        format!("{:?}", config.capture.options()),
+        format!("{:?}", AuditOptions::default())
+    );
     for resolved in &config.settings {
         assert_eq!(
             resolved.value.is_some(),

@@ -1,0 +1,153 @@
+use annals::transport::Want;
+use serde_json::Value;
+
+use crate::installation::{Installation, TRAIL, encoded, wait};
+
+/// Buries what is in the queue, as a worker does with events it cannot store.
+fn bury(here: &Installation, reason: &str) {
+    wait(async {
+        let queue = here.transport("queue.db").await;
+        let deliveries = queue.receive(Want::up_to(10)).await.unwrap();
+        let burials: Vec<_> =
+            deliveries.iter().map(|one| (one.receipt, reason.to_owned())).collect();
+        queue.bury(&burials).await.unwrap();
+    });
+}
+
+fn ready(here: &Installation, name: &str) -> u64 {
+    wait(async { here.transport(name).await.stats().await.unwrap().ready })
+}
+
+/// The ids that `failed list` names.
+fn failed(here: &Installation) -> Vec<String> {
+    let lines = here.ok(&["failed", "list", "--json"]);
+    let id = |line: &str| {
+        serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    lines.lines().map(id).collect()
+}
+
+#[test]
+fn failed_events_are_listed_shown_retried_and_removed() {
+    let here = Installation::new();
+    here.queue("queue.db", &TRAIL[..3]);
+    bury(&here, "the store \u{1b}[31mrefused");
+    let ids = failed(&here);
+    assert_eq!(ids.len(), 3);
+    let list = here.ok(&["failed", "list"]);
+    assert!(list.starts_with("ID ") && list.contains("the store \\u{1b}[31mrefused"), "{list}");
+    assert_eq!(here.ok(&["failed", "list", "--limit", "1"]).lines().count(), 2);
+
+    let one = here.ok(&["failed", "show", &ids[1]]);
+    assert!(one.contains("price  1000  ->  1200"), "{one}");
+    let one: Value =
+        serde_json::from_str(&here.ok(&["failed", "show", &ids[1], "--json"])).unwrap();
+    assert_eq!(one["body"].as_str().unwrap().as_bytes(), encoded(TRAIL[1]));
+
+    assert_eq!(here.ok(&["failed", "retry", &ids[0]]), "put back 1 event\n");
+    assert_eq!((ready(&here, "queue.db"), failed(&here)), (1, ids[1..].to_vec()));
+    let unknown = here.run(&["failed", "remove", &ids[0], &ids[1]]);
+    assert!(unknown.status == 1 && unknown.stderr.contains(&ids[0]), "{unknown:?}");
+    assert_eq!(failed(&here), ids[1..], "one unknown id must not remove the others");
+    assert_eq!(here.ok(&["failed", "remove", &ids[1]]), "removed 1 event\n");
+    assert_eq!(here.ok(&["failed", "retry", "--all"]), "put back 1 event\n");
+    assert_eq!((ready(&here, "queue.db"), failed(&here).len()), (2, 0));
+    assert!(here.run(&["failed", "list"]).stderr.contains("nothing has failed"));
+}
+
+#[test]
+fn the_spool_goes_back_into_the_queue() {
+    let here = Installation::new();
+    assert_eq!(here.ok(&["recover"]), "there is no spool, so nothing was rescued\n");
+    here.queue("spool.db", &TRAIL);
+    let said = here.ok(&["recover"]);
+    assert_eq!(said, "put 4 events of the spool into sqlite:annals-data/queue.db\n");
+    assert_eq!((ready(&here, "spool.db"), ready(&here, "queue.db")), (0, 4));
+    let again: Value = serde_json::from_str(&here.ok(&["recover", "--json"])).unwrap();
+    assert_eq!(again, serde_json::json!({"from": "spool", "recovered": 0, "refused": 0}));
+}
+
+#[test]
+fn a_mirrors_file_goes_back_row_by_row() {
+    let here = Installation::new();
+    let mut rows: Vec<String> =
+        TRAIL.iter().map(|text| String::from_utf8(encoded(text)).unwrap()).collect();
+    rows.insert(1, "not JSON".to_owned());
+    rows.push(r#"{"action":"seen","entity":{"type":"page"}}"#.to_owned());
+    rows.push(r#"{"occurred_at":"2026-11-22T10:00:00Z","source_id":"9","action":"annals.pruned","entity":{"type":"store"}}"#.to_owned());
+    here.write("audit.log", &rows.join("\n"));
+    let ended = here.run(&["recover", "audit.log"]);
+    assert_eq!(ended.status, 1);
+    assert_eq!(
+        ended.stdout,
+        "put 4 events of audit.log into sqlite:annals-data/queue.db, refused 3\n"
+    );
+    insta::assert_snapshot!(ended.stderr);
+    let bodies = wait(async {
+        let deliveries = here.transport("queue.db").await.receive(Want::up_to(10)).await.unwrap();
+        deliveries.into_iter().map(|delivery| delivery.body).collect::<Vec<_>>()
+    });
+    assert_eq!(bodies, TRAIL.map(encoded), "the bytes must be those of the file");
+    let missing = here.run(&["recover", "audit.log", "missing.log"]);
+    assert!(missing.status == 1 && missing.stdout.is_empty(), "{missing:?}");
+    let piped = here.feed(&["recover", "-"], &encoded(TRAIL[0]));
+    assert_eq!(piped.stdout, "put 1 event of - into sqlite:annals-data/queue.db\n");
+}
+
+#[test]
+fn prune_says_what_it_would_remove_and_removes_exactly_that() {
+    let here = Installation::new();
+    let old = r#"{"occurred_at":"2020-01-01T00:00:00Z","source_id":"old","action":"seen","entity":{"type":"page","id":"1"}}"#;
+    let now = annals::Timestamp::now();
+    let young = format!(
+        r#"{{"occurred_at":"{now}","source_id":"young","action":"seen","entity":{{"type":"page","id":"1"}}}}"#
+    );
+    here.store(&[old, &young]);
+    let dry = here.ok(&["prune", "--older-than", "30d", "--dry-run"]);
+    assert!(dry.starts_with("would remove 1 event ("), "{dry}");
+    assert_eq!(here.ok(&["query", "--entity", "page:1"]).lines().count(), 2);
+    let done: Value =
+        serde_json::from_str(&here.ok(&["prune", "--older-than", "30d", "--json"])).unwrap();
+    assert_eq!((&done["planned"]["events"], &done["removed"]["events"]), (&1.into(), &1.into()));
+    assert_eq!(done["planned"]["bytes"], done["removed"]["bytes"]);
+    assert_eq!(here.ok(&["query", "--entity", "page:1"]).lines().count(), 1);
+    assert!(here.ok(&["prune", "--older-than", "30d"]).starts_with("removed 0 events (0 B)"));
+}
+
+#[test]
+fn doctor_is_content_with_a_sound_installation() {
+    let here = Installation::new();
+    let fresh = here.run(&["doctor"]);
+    assert_eq!(fresh.status, 0, "{fresh:?}");
+    assert!(!here.path("annals-data").exists());
+    let made = here.ok(&["migrate"]);
+    assert!(made.contains("transport  sqlite:annals-data/queue.db  ready"), "{made}");
+    let said = here.ok(&["doctor"]);
+    assert!(!said.contains("warn ") && !said.contains("fail "), "{said}");
+    assert!(said.contains("undamaged, store tables of version 1"), "{said}");
+    assert!(said.contains("undamaged, queue tables of version 1"), "{said}");
+    here.ok(&["migrate"]);
+}
+
+#[test]
+fn doctor_says_what_is_wrong_and_exits_3() {
+    let here = Installation::new();
+    here.queue("queue.db", &TRAIL[..1]);
+    bury(&here, "no reason");
+    here.write("annals-data/store.db", "this is no database, however long it may be");
+    let said = here.run(&["doctor"]);
+    assert_eq!(said.status, 3, "{said:?}");
+    assert!(
+        said.stdout
+            .contains("fail  queue sqlite:annals-data/queue.db: 1 event could not be stored"),
+        "{said:?}"
+    );
+    assert!(said.stdout.contains("fail  store sqlite:annals-data/store.db: "), "{said:?}");
+    assert!(said.stdout.contains("hint: `annals failed list` says why"), "{said:?}");
+    let lines = here.run(&["doctor", "--json"]);
+    assert_eq!(lines.status, 3);
+    for line in lines.stdout.lines() {
+        let finding: Value = serde_json::from_str(line).unwrap();
+        assert!(["ok", "warn", "fail"].contains(&finding["verdict"].as_str().unwrap()));
+    }
+}

@@ -1,0 +1,14 @@
+//! Runs the real command in directories of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says aloud what it skipped"
+)]
+
+mod care;
+mod configuration;
+mod damage;
+mod installation;
+mod reading;
+mod recording;
+mod serving;
