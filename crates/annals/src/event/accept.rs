@@ -112,7 +112,7 @@ impl Reader {
                 "tags" => {
                     event.tags = self
                         .typed("tags", raw, "an array of texts")
-                        .unwrap_or_default()
+                        .unwrap_or_default();
                 }
                 "metadata" => event.metadata = self.object("metadata", raw),
                 "producer" => event.producer = self.producer(raw),
@@ -140,13 +140,13 @@ impl Reader {
                 .parsed::<Outcome>("outcome", &outcome)
                 .unwrap_or_default();
         }
-        let idempotent = self.identify(&mut event, id, occurred_at);
+        let idempotent = self.identify(&mut event, id.as_ref(), occurred_at);
         Accepted { event, idempotent }
     }
 
     /// Settles id, time and source id; answers whether the sender named the event.
-    fn identify(&mut self, event: &mut Event, id: Option<Text>, time: Option<Timestamp>) -> bool {
-        let v7 = id.as_deref().and_then(|id| id.parse::<EventId>().ok());
+    fn identify(&mut self, event: &mut Event, id: Option<&Text>, time: Option<Timestamp>) -> bool {
+        let v7 = id.and_then(|id| id.parse::<EventId>().ok());
         let own_time = v7.and_then(|id| Timestamp::from_micros(id.millis().saturating_mul(1000)));
         if let (Some(v7), Some(own_time)) = (v7, own_time)
             && time.is_none_or(|time| time.as_millis() == own_time.as_millis())
@@ -155,7 +155,7 @@ impl Reader {
             event.occurred_at = time.unwrap_or(own_time);
             return true;
         }
-        match (&id, &event.source_id) {
+        match (id, &event.source_id) {
             (Some(id), _) if id.is_empty() => {
                 self.fault("id", "must not be empty; leave it out if there is none");
                 return false;

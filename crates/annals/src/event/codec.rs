@@ -409,7 +409,7 @@ struct WireProducer {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
-    let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(DecodeError::json)?;
+    let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(|error| DecodeError::json(&error))?;
     let field = |name: &'static str| move |what: String| DecodeError::field(name, what);
     Ok(Event {
         id: wire.id.parse().map_err(field("id"))?,

@@ -91,7 +91,7 @@ fn write_visibly(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 pub struct DecodeError(String);
 
 impl DecodeError {
-    pub(crate) fn json(error: serde_json::Error) -> Self {
+    pub(crate) fn json(error: &serde_json::Error) -> Self {
         Self(error.to_string())
     }
 

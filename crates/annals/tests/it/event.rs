@@ -9,8 +9,8 @@ use annals::{Actor, Context, Entity, Event, EventId, Object, Outcome, Timestamp}
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-fn object(value: Value) -> Object {
-    Object::from_value(&value).unwrap()
+fn object(value: &Value) -> Object {
+    Object::from_value(value).unwrap()
 }
 
 /// The events of `tests/golden/v1`, each built as its file says.
@@ -34,8 +34,8 @@ fn goldens() -> Vec<(&'static str, Event)> {
         Entity::new("product", 42),
     )
     .actor(Actor::user(7))
-    .old_values(object(json!({ "price": 1000, "code": null })))
-    .new_values(object(json!({ "price": 1200, "code": "A" })));
+    .old_values(object(&json!({ "price": 1000, "code": null })))
+    .new_values(object(&json!({ "price": 1200, "code": "A" })));
     let mut full = at(
         "019ab000-0002-7fff-bfff-ffffffffffff",
         "2025-11-23T09:16:21.378999Z",
@@ -43,19 +43,13 @@ fn goldens() -> Vec<(&'static str, Event)> {
         Entity::new("order line", composite_id(["7,1", "100%"])),
     )
     .outcome(Outcome::Denied)
-    .actor(
-        Actor::user(7)
-            .named("Jo Doe")
-            .on_behalf_of(Actor::new("service", "billing")),
-    )
+    .actor(Actor::user(7).named("Jo Doe").on_behalf_of(Actor::new("service", "billing")))
     .tenant("acme")
     .subject("user:7")
     .reason("asked \"twice\"\nby phone")
     .tag("vip")
     .tag("größe")
-    .metadata(object(
-        json!({ "nested": { "list": [1, 2.50, "x", {}, []] } }),
-    ));
+    .metadata(object(&json!({ "nested": { "list": [1, 2.50, "x", {}, []] } })));
     full.context = Context {
         ip: Some("203.0.113.9".into()),
         user_agent: Some("curl/8".into()),
@@ -66,11 +60,8 @@ fn goldens() -> Vec<(&'static str, Event)> {
         transaction_id: Some("8812".into()),
         service: Some("shop".into()),
     };
-    full.producer = Some(Producer {
-        id: "0a1b".into(),
-        seq: Some(u64::MAX),
-    });
-    full.old_values = Some(object(json!({ "big": u64::MAX, "small": i64::MIN })));
+    full.producer = Some(Producer { id: "0a1b".into(), seq: Some(u64::MAX) });
+    full.old_values = Some(object(&json!({ "big": u64::MAX, "small": i64::MIN })));
     full.new_values = Some(
         accept(r#"{"action":"a","entity":{"type":"t"},"new_values":{"big":123456789012345678901234567890,"card":{"$annals":{"kind":"redacted"}},"text":{"$annals":{"kind":"truncated","length":70000,"sha256":"00ff"}}}}"#)
             .unwrap()
@@ -87,16 +78,8 @@ fn goldens() -> Vec<(&'static str, Event)> {
     .outcome(Outcome::Failure)
     .tenant("acme")
     .imported("legacy", "row 17");
-    imported.producer = Some(Producer {
-        id: "p".into(),
-        seq: None,
-    });
-    vec![
-        ("minimal", minimal),
-        ("updated", updated),
-        ("full", full),
-        ("imported", imported),
-    ]
+    imported.producer = Some(Producer { id: "p".into(), seq: None });
+    vec![("minimal", minimal), ("updated", updated), ("full", full), ("imported", imported)]
 }
 
 fn golden(name: &str) -> PathBuf {
@@ -111,11 +94,7 @@ fn events_encode_to_the_golden_bytes() {
         if std::env::var_os("ANNALS_WRITE_GOLDEN").is_some() && !golden(name).exists() {
             std::fs::write(golden(name), &bytes).unwrap();
         }
-        assert_eq!(
-            bytes,
-            std::fs::read_to_string(golden(name)).unwrap(),
-            "{name}"
-        );
+        assert_eq!(bytes, std::fs::read_to_string(golden(name)).unwrap(), "{name}");
     }
 }
 
@@ -146,11 +125,8 @@ fn the_encoder_names_every_fault_at_once() {
     event.occurred_at = Timestamp::MIN;
     event.source_id = Some("".into());
     let fault = event.encode().unwrap_err();
-    let faults: Vec<String> = fault
-        .faults()
-        .iter()
-        .map(|(field, what)| format!("{field}: {what}"))
-        .collect();
+    let faults: Vec<String> =
+        fault.faults().iter().map(|(field, what)| format!("{field}: {what}")).collect();
     assert_eq!(
         faults,
         [
@@ -170,16 +146,13 @@ fn the_encoder_names_every_fault_at_once() {
 fn an_event_may_fill_its_bound_to_the_byte() {
     let with = |length: usize| {
         Event::new("noted", Entity::new("note", 1))
-            .metadata(object(json!({ "text": "x".repeat(length) })))
+            .metadata(object(&json!({ "text": "x".repeat(length) })))
     };
     let overhead = with(0).encode().unwrap().len();
     let largest = with(MAX_EVENT_BYTES - overhead).encode().unwrap();
     assert_eq!(largest.len(), MAX_EVENT_BYTES);
     let fault = with(MAX_EVENT_BYTES - overhead + 1).encode().unwrap_err();
-    assert_eq!(
-        fault.to_string(),
-        "event: 262145 bytes encoded, over the limit of 262144"
-    );
+    assert_eq!(fault.to_string(), "event: 262145 bytes encoded, over the limit of 262144");
 }
 
 #[test]
@@ -204,10 +177,8 @@ fn ids_of_many_threads_at_one_moment_differ() {
     let moment = Timestamp::now();
     let make = move || (0..20_000).map(|_| EventId::at(moment)).collect::<Vec<_>>();
     let threads: Vec<_> = (0..8).map(|_| std::thread::spawn(make)).collect();
-    let made: Vec<EventId> = threads
-        .into_iter()
-        .flat_map(|thread| thread.join().unwrap())
-        .collect();
+    let made: Vec<EventId> =
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
     let distinct: HashSet<EventId> = made.iter().copied().collect();
     assert_eq!(distinct.len(), made.len());
 }
@@ -256,24 +227,11 @@ fn actor() -> impl Strategy<Value = Actor> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let outcome = prop_oneof![
-        Just(Outcome::Success),
-        Just(Outcome::Failure),
-        Just(Outcome::Denied)
-    ];
-    let who = (
-        prop::option::of(actor()),
-        maybe(),
-        maybe(),
-        prop::collection::vec(maybe(), 8),
-    );
-    let what = (
-        "[^\u{0}:]{1,60}",
-        prop::option::of("[^\u{0}]{1,60}"),
-        values(),
-        values(),
-        values(),
-    );
+    let outcome =
+        prop_oneof![Just(Outcome::Success), Just(Outcome::Failure), Just(Outcome::Denied)];
+    let who = (prop::option::of(actor()), maybe(), maybe(), prop::collection::vec(maybe(), 8));
+    let what =
+        ("[^\u{0}:]{1,60}", prop::option::of("[^\u{0}]{1,60}"), values(), values(), values());
     let rest = (
         maybe(),
         prop::collection::vec(text(), 0..3),
@@ -283,15 +241,10 @@ fn event() -> impl Strategy<Value = Event> {
     );
     let head = (0..=Timestamp::MAX.as_micros(), "[^\u{0}]{1,60}", outcome);
     (head, who, what, rest).prop_map(|(head, who, what, rest)| {
-        let mut event = Event::new(
-            head.1,
-            Entity {
-                kind: what.0.into(),
-                id: what.1.map(Into::into),
-            },
-        )
-        .occurred_at(Timestamp::from_micros(head.0).unwrap())
-        .outcome(head.2);
+        let mut event =
+            Event::new(head.1, Entity { kind: what.0.into(), id: what.1.map(Into::into) })
+                .occurred_at(Timestamp::from_micros(head.0).unwrap())
+                .outcome(head.2);
         (event.actor, event.tenant, event.subject) = (who.0, who.1, who.2);
         let mut context = who.3.into_iter();
         let mut next = || context.next().flatten();
