@@ -7,6 +7,7 @@
 
 mod care;
 mod configuration;
+mod crash;
 mod damage;
 mod installation;
 mod reading;

@@ -1,0 +1,19 @@
+//! Crashes, full disks, held locks and damaged files, put upon the real command:
+//! real processes on one shared data directory.
+//!
+//! Each test issues events, notes which of them were acknowledged as durable,
+//! lets something go wrong, and asks the [`oracle`] at the end.
+
+#![allow(clippy::print_stdout, reason = "shown when a test fails")]
+
+mod dice;
+mod disk;
+mod kills;
+mod load;
+mod locked;
+mod oracle;
+mod outcome;
+mod poster;
+mod process;
+mod recorder;
+mod stopping;

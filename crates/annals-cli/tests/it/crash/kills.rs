@@ -1,0 +1,47 @@
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::load::{Kind, Load};
+use super::outcome::{is_full, leave};
+
+const QUEUE: &str = "annals-data/queue.db";
+const STORE: &str = "annals-data/store.db";
+
+/// `kill -9` of workers, of `up` and of capturing processes, at random moments
+/// under load, those of their start included, and sometimes of all kinds at once.
+#[test]
+fn whoever_is_killed_nothing_acknowledged_is_lost() {
+    let begun = Instant::now();
+    let rounds = if is_full() { 60 } else { 5 };
+    let mut load = Load::new("");
+    load.begin_all();
+    for _ in 0..rounds {
+        let together = load.dice.percent(25);
+        for kind in Kind::ALL {
+            if !together {
+                load.dice.pause(Duration::from_millis(150));
+            }
+            load.kill(kind);
+            if !together {
+                load.dice.pause(Duration::from_millis(50));
+                load.begin(kind);
+            }
+        }
+        if together {
+            Kind::ALL.into_iter().for_each(|kind| load.begin(kind));
+        }
+    }
+    load.wait_for_acknowledged(100);
+    let interrupted = load.interrupted;
+    let balance = load.check(QUEUE, STORE);
+    assert!(interrupted > 0, "nobody was killed at work");
+    if is_full() {
+        let figures = json!({
+            "kills": 3 * rounds, "interrupted": interrupted, "issued": balance.issued,
+            "acknowledged": balance.acknowledged, "stored": balance.stored,
+            "failed": balance.failed, "seconds": begun.elapsed().as_secs(),
+        });
+        leave("kills", figures);
+    }
+}
