@@ -44,7 +44,9 @@ pub(crate) struct Open {
 /// prepares a new one: nothing is acknowledged on a handle that failed.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    jobs: mpsc::SyncSender<Job>,
+    /// There until it is dropped, which is what ends the thread.
+    jobs: Option<mpsc::SyncSender<Job>>,
+    thread: Option<thread::JoinHandle<()>>,
     url: String,
 }
 
@@ -79,11 +81,11 @@ impl Connection {
                 }
             }
         });
-        spawned.map_err(|error| {
+        let thread = spawned.map_err(|error| {
             Error::new(ErrorKind::Away, format!("open {url}"), format!("no thread: {error}"))
         })?;
         is_open.await.map_err(|_| stopped(&url))??;
-        Ok(Self { jobs, url })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), url })
     }
 
     /// The database's URL.
@@ -105,12 +107,25 @@ impl Connection {
             drop(answer.send(outcome));
             sound
         });
-        self.jobs.send(job).map_err(|_| stopped(&self.url))?;
+        let jobs = self.jobs.as_ref().ok_or_else(|| stopped(&self.url))?;
+        jobs.send(job).map_err(|_| stopped(&self.url))?;
         match answered.await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(Failure::Sqlite(error))) => Err(explain(format!("{doing} {}", self.url), error)),
             Ok(Err(Failure::Other(error))) => Err(error),
             Err(_) => Err(stopped(&self.url)),
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// Waits for the job in hand, so that the last handle on a database closes
+    /// it: SQLite then writes its log into the file and leaves one file behind.
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has nothing left to wait for.
+            let _ = thread.join();
         }
     }
 }
