@@ -114,6 +114,10 @@ fn figures(session: &Session, played: &Played, visits: &Visits) -> Result<(), Fa
         count(capture.dropped),
     ))?;
     session.out.line(format!("  worker   {}", summary(&played.worker, played.took, None)))?;
-    let left = if played.left > 0 { format!(", {} still in the queue", count(played.left)) } else { String::new() };
+    let left = if played.left > 0 {
+        format!(", {} still in the queue", count(played.left))
+    } else {
+        String::new()
+    };
     session.out.line(format!("  store    {} in all{left}", plural(played.stored, "event")))
 }

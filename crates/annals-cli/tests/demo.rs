@@ -25,7 +25,15 @@ fn text(directory: &Path, arguments: &[&str]) -> String {
 fn the_demo_shows_the_flow_and_leaves_data_that_its_suggestions_read() {
     let directory = tempfile::tempdir().unwrap();
     let shown = text(directory.path(), &["demo", "--seconds", "2"]);
-    for part in ["A small shop on http://127.0.0.1:", "opening job created product:1", " -> ", "The history of product:", " 0 dropped", "worker   stored", "Try next"] {
+    for part in [
+        "A small shop on http://127.0.0.1:",
+        "opening job created product:1",
+        " -> ",
+        "The history of product:",
+        " 0 dropped",
+        "worker   stored",
+        "Try next",
+    ] {
         assert!(shown.contains(part), "no {part:?} in:\n{shown}");
     }
     assert!(!shown.contains('\u{1b}'), "colours in a pipe");
@@ -36,7 +44,8 @@ fn the_demo_shows_the_flow_and_leaves_data_that_its_suggestions_read() {
 
     // Each command works as it was printed.
     let program = env!("CARGO_BIN_EXE_annals");
-    let suggested: Vec<&str> = shown.lines().filter_map(|line| line.trim().strip_prefix(program)).collect();
+    let suggested: Vec<&str> =
+        shown.lines().filter_map(|line| line.trim().strip_prefix(program)).collect();
     assert_eq!(suggested.len(), 6, "{shown}");
     for line in suggested {
         let command = line.split("   ").next().unwrap();
@@ -49,14 +58,16 @@ fn the_demo_shows_the_flow_and_leaves_data_that_its_suggestions_read() {
 
     let history = text(directory.path(), &["history", "product:1"]);
     assert!(history.contains("created") && history.contains("Espresso cup"), "{history}");
-    let stats: serde_json::Value = serde_json::from_str(&text(directory.path(), &["--json", "stats"])).unwrap();
+    let stats: serde_json::Value =
+        serde_json::from_str(&text(directory.path(), &["--json", "stats"])).unwrap();
     assert_eq!(stats["transports"][0]["ready"], 0, "{stats}");
     assert_eq!(stats["transports"][0]["failed"], 0, "{stats}");
     let events = stats["store"]["events"].as_u64().unwrap();
 
     // Again, on the same data, for machines: one object an event.
     let again = text(directory.path(), &["demo", "--seconds", "1", "--json"]);
-    let rows: Vec<serde_json::Value> = again.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows: Vec<serde_json::Value> =
+        again.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(!rows.is_empty() && rows[0]["position"].as_u64() == Some(events), "{again}");
 }
 
@@ -68,7 +79,10 @@ fn the_demo_keeps_out_of_a_trail_that_is_not_its_own() {
     let refused = annals(directory.path(), &["demo", "--seconds", "1"]);
     assert_eq!(refused.status.code(), Some(1));
     let errors = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(errors.contains("holds a trail that is not the demo's") && errors.contains("--data-dir"), "{errors}");
+    assert!(
+        errors.contains("holds a trail that is not the demo's") && errors.contains("--data-dir"),
+        "{errors}"
+    );
     text(directory.path(), &["demo", "--seconds", "1", "--data-dir", "elsewhere"]);
 }
 

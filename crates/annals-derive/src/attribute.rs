@@ -16,21 +16,13 @@ pub(crate) struct Known {
 /// What stands on a struct.
 pub(crate) const ON_STRUCT: Known = Known {
     place: "on a struct",
-    keys: &[
-        ("entity", Some("\"product\"")),
-        ("rename_all", Some("\"camelCase\"")),
-    ],
+    keys: &[("entity", Some("\"product\"")), ("rename_all", Some("\"camelCase\""))],
 };
 
 /// What stands on a field.
 pub(crate) const ON_FIELD: Known = Known {
     place: "on a field",
-    keys: &[
-        ("id", None),
-        ("skip", None),
-        ("redact", None),
-        ("rename", Some("\"name\"")),
-    ],
+    keys: &[("id", None), ("skip", None), ("redact", None), ("rename", Some("\"name\""))],
 };
 
 /// The attributes that were given in one place, each once.
@@ -44,10 +36,7 @@ pub(crate) struct Given {
 impl Given {
     /// Reads all `#[auditable(…)]` among `attributes`.
     pub(crate) fn read(attributes: &[Attribute], known: &Known, faults: &mut Faults) -> Self {
-        let mut given = Self {
-            entries: Vec::new(),
-            unreadable: false,
-        };
+        let mut given = Self { entries: Vec::new(), unreadable: false };
         for attribute in attributes {
             if !attribute.path().is_ident("auditable") {
                 continue;
@@ -110,18 +99,12 @@ impl Given {
 
     /// The attribute with that key, as it was written.
     pub(crate) fn meta(&self, key: &str) -> Option<&Meta> {
-        self.entries
-            .iter()
-            .find(|(known, ..)| *known == key)
-            .map(|(_, meta, _)| meta)
+        self.entries.iter().find(|(known, ..)| *known == key).map(|(_, meta, _)| meta)
     }
 
     /// The text that was given for that key.
     pub(crate) fn text(&self, key: &str) -> Option<&LitStr> {
-        self.entries
-            .iter()
-            .find(|(known, ..)| *known == key)
-            .and_then(|(_, _, text)| text.as_ref())
+        self.entries.iter().find(|(known, ..)| *known == key).and_then(|(_, _, text)| text.as_ref())
     }
 }
 
@@ -134,9 +117,7 @@ impl Known {
                 last if last + 1 == self.keys.len() => " and ",
                 _ => ", ",
             };
-            let value = example
-                .map(|example| format!(" = {example}"))
-                .unwrap_or_default();
+            let value = example.map(|example| format!(" = {example}")).unwrap_or_default();
             names.push_str(&format!("{separator}`{key}{value}`"));
         }
         names
@@ -145,10 +126,7 @@ impl Known {
 
 fn text_of(value: &Expr) -> Option<&LitStr> {
     match value {
-        Expr::Lit(ExprLit {
-            lit: Lit::Str(text),
-            ..
-        }) => Some(text),
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text),
         _ => None,
     }
 }

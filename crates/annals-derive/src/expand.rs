@@ -71,12 +71,8 @@ fn at(ty: &Type) -> Span {
 /// The struct's own bounds, and for each field whose type depends on a
 /// parameter what its use here asks of it.
 fn bounds(generics: &Generics, model: &Model<'_>) -> Option<WhereClause> {
-    let types = generics
-        .type_params()
-        .map(|parameter| parameter.ident.to_string());
-    let consts = generics
-        .const_params()
-        .map(|parameter| parameter.ident.to_string());
+    let types = generics.type_params().map(|parameter| parameter.ident.to_string());
+    let consts = generics.const_params().map(|parameter| parameter.ident.to_string());
     let parameters: Vec<String> = types.chain(consts).collect();
     let mut generics = generics.clone();
     for field in &model.fields {

@@ -40,8 +40,6 @@ use syn::{DeriveInput, parse_macro_input};
 pub fn derive_auditable(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     model::Model::read(&input)
-        .map_or_else(syn::Error::into_compile_error, |model| {
-            expand::expand(&input, &model)
-        })
+        .map_or_else(syn::Error::into_compile_error, |model| expand::expand(&input, &model))
         .into()
 }

@@ -44,10 +44,7 @@ impl<'a> Model<'a> {
         let entity = entity(input, &given, &mut faults);
         let case = case(&given, &mut faults);
         let Some(named) = named_fields(input, &mut faults) else {
-            return faults.or(Self {
-                entity,
-                fields: Vec::new(),
-            });
+            return faults.or(Self { entity, fields: Vec::new() });
         };
         let mut fields = Vec::new();
         let mut unreadable = false;
@@ -82,16 +79,10 @@ fn entity(input: &DeriveInput, given: &Given, faults: &mut Faults) -> String {
         faults.at(literal, "the entity's type must not be empty");
     }
     if entity.contains(':') {
-        faults.at(
-            literal,
-            "the entity's type must not hold a ':', which ends the type in TYPE:ID",
-        );
+        faults.at(literal, "the entity's type must not hold a ':', which ends the type in TYPE:ID");
     }
     if entity.contains('\0') {
-        faults.at(
-            literal,
-            "the entity's type must not hold a NUL character, which no index can",
-        );
+        faults.at(literal, "the entity's type must not hold a NUL character, which no index can");
     }
     if entity.len() > MAX_ENTITY_BYTES {
         let what = format!(
@@ -106,16 +97,10 @@ fn entity(input: &DeriveInput, given: &Given, faults: &mut Faults) -> String {
 fn case(given: &Given, faults: &mut Faults) -> Option<Case> {
     let literal = given.text("rename_all")?;
     let asked = literal.value();
-    let case = CASES
-        .iter()
-        .find(|(name, _)| *name == asked)
-        .map(|(_, case)| *case);
+    let case = CASES.iter().find(|(name, _)| *name == asked).map(|(_, case)| *case);
     if case.is_none() {
         let known: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
-        faults.at(
-            literal,
-            format!("unknown case; known are {}", known.join(", ")),
-        );
+        faults.at(literal, format!("unknown case; known are {}", known.join(", ")));
     }
     case
 }
@@ -129,10 +114,7 @@ fn named_fields<'a>(
         Data::Struct(data) => match &data.fields {
             Fields::Named(fields) => {
                 return Some(
-                    fields
-                        .named
-                        .iter()
-                        .filter_map(|field| Some((field, field.ident.as_ref()?))),
+                    fields.named.iter().filter_map(|field| Some((field, field.ident.as_ref()?))),
                 );
             }
             Fields::Unnamed(fields) => {

@@ -43,9 +43,7 @@ fn words(name: &str) -> Vec<String> {
     let characters: Vec<char> = name.chars().collect();
     for (index, character) in characters.iter().enumerate() {
         let after_lower = index > 0 && !characters[index - 1].is_uppercase();
-        let before_lower = characters
-            .get(index + 1)
-            .is_some_and(|next| next.is_lowercase());
+        let before_lower = characters.get(index + 1).is_some_and(|next| next.is_lowercase());
         let begins =
             *character == '_' || (character.is_uppercase() && (after_lower || before_lower));
         if begins && words.last().is_some_and(|word| !word.is_empty()) {
@@ -61,9 +59,7 @@ fn words(name: &str) -> Vec<String> {
 
 fn capital(word: &str) -> String {
     let mut characters = word.chars();
-    let first = characters
-        .next()
-        .map(|first| first.to_uppercase().to_string());
+    let first = characters.next().map(|first| first.to_uppercase().to_string());
     first.unwrap_or_default() + characters.as_str()
 }
 
@@ -88,19 +84,7 @@ mod tests {
 
     #[test]
     fn fields_take_every_case() {
-        let written: Vec<String> = CASES
-            .iter()
-            .map(|(_, case)| case.write("unit_price"))
-            .collect();
-        assert_eq!(
-            written,
-            [
-                "unit_price",
-                "unitPrice",
-                "UnitPrice",
-                "UNIT_PRICE",
-                "unit-price"
-            ]
-        );
+        let written: Vec<String> = CASES.iter().map(|(_, case)| case.write("unit_price")).collect();
+        assert_eq!(written, ["unit_price", "unitPrice", "UnitPrice", "UNIT_PRICE", "unit-price"]);
     }
 }

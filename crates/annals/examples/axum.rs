@@ -8,8 +8,8 @@ use std::time::Duration;
 use annals::context::layer::ScopeLayer;
 use annals::context::proxy::TrustedProxies;
 use annals::transport::Transport;
-use annals::transport::memory::MemoryTransport;
 use annals::transport::Want;
+use annals::transport::memory::MemoryTransport;
 use annals::{Actor, Audit, AuditOptions, Auditable, Scope};
 use axum::Router;
 use axum::extract::{ConnectInfo, Path, Request, State};
@@ -58,7 +58,8 @@ fn app(audit: Audit) -> annals::Result<Router> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let transport = Arc::new(MemoryTransport::new());
-    let audit = Audit::start(Arc::clone(&transport) as Arc<dyn Transport>, AuditOptions::default())?;
+    let audit =
+        Audit::start(Arc::clone(&transport) as Arc<dyn Transport>, AuditOptions::default())?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let service = app(audit.clone())?.into_make_service_with_connect_info::<SocketAddr>();

@@ -18,7 +18,8 @@ struct Product {
 #[tokio::main]
 async fn main() -> annals::Result<()> {
     let audit = Audit::open("sqlite:annals-data/queue.db").await?;
-    let before = Product { id: 42, name: "Moka pot".into(), price: 1000, supplier_code: "S-1".into() };
+    let before =
+        Product { id: 42, name: "Moka pot".into(), price: 1000, supplier_code: "S-1".into() };
     let after = Product { price: 1200, ..before.clone() };
 
     let scope = Scope::new().actor(Actor::user(7).named("Jo Doe")).ip("203.0.113.9");

@@ -17,7 +17,11 @@ struct Product {
 }
 
 /// Changes the price and records it, both or neither.
-async fn set_price(pool: &SqlitePool, audit: &Audit, price: i64) -> Result<(), Box<dyn std::error::Error>> {
+async fn set_price(
+    pool: &SqlitePool,
+    audit: &Audit,
+    price: i64,
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut tx = pool.begin().await?;
     let (id, old) = sqlx::query_as("SELECT id, price FROM product").fetch_one(&mut *tx).await?;
     let before = Product { id, price: old };
@@ -36,7 +40,9 @@ async fn set_price(pool: &SqlitePool, audit: &Audit, price: i64) -> Result<(), B
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = SqliteConnectOptions::new().filename("shop.db").create_if_missing(true);
     let pool = SqlitePool::connect_with(options).await?;
-    sqlx::query("CREATE TABLE IF NOT EXISTS product (id INTEGER PRIMARY KEY, price INTEGER)").execute(&pool).await?;
+    sqlx::query("CREATE TABLE IF NOT EXISTS product (id INTEGER PRIMARY KEY, price INTEGER)")
+        .execute(&pool)
+        .await?;
     sqlx::query("INSERT OR REPLACE INTO product VALUES (42, 1000)").execute(&pool).await?;
 
     // The queue lives in the application's database; a worker reads it with

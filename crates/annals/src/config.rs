@@ -169,12 +169,10 @@ fn hide_password(address: &str) -> String {
 
 fn is_secret(parameter: &str) -> bool {
     let name = parameter.to_ascii_lowercase();
-    ["password", "passwd", "pwd", "secret", "token", "key"]
-        .iter()
-        .any(|word| {
-            // `key=` alone names a Redis list; `api_key=` is a secret.
-            name.contains(word) && name != "key"
-        })
+    ["password", "passwd", "pwd", "secret", "token", "key"].iter().any(|word| {
+        // `key=` alone names a Redis list; `api_key=` is a secret.
+        name.contains(word) && name != "key"
+    })
 }
 
 #[cfg(test)]

@@ -17,14 +17,14 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use accept::{Accepted, accept};
+pub use codec::Defaults;
 #[cfg(feature = "file")]
 pub(crate) use codec::peek_id;
 pub(crate) use codec::{Stamp, encode, encode_system, write_producer};
-pub use codec::Defaults;
 pub use fault::{DecodeError, EventFault};
 pub use id::EventId;
-pub(crate) use json::{MARK, compact_captured};
 pub use json::{JsonFault, MAX_DEPTH};
+pub(crate) use json::{MARK, compact_captured};
 pub(crate) use object::REDACTED;
 pub use object::{Mark, Object};
 pub use time::Timestamp;
@@ -359,11 +359,7 @@ where
 impl Actor {
     /// An actor of `kind` with `id`.
     pub fn new(kind: impl Into<Text>, id: impl fmt::Display) -> Self {
-        Self {
-            kind: Some(kind.into()),
-            id: Some(Cow::Owned(id.to_string())),
-            ..Self::default()
-        }
+        Self { kind: Some(kind.into()), id: Some(Cow::Owned(id.to_string())), ..Self::default() }
     }
 
     /// The user with `id`.

@@ -32,7 +32,9 @@ use sha2::{Digest, Sha256};
 use crate::event::EventId;
 
 pub use edge::Edge;
-pub use proof::{consistency_proof, inclusion_proof, root_at, verify_consistency, verify_inclusion};
+pub use proof::{
+    consistency_proof, inclusion_proof, root_at, verify_consistency, verify_inclusion,
+};
 pub use tile::{TILE_WIDTH, Tile, TileReader};
 
 /// A SHA-256 hash: of a leaf, a node or a whole tree.

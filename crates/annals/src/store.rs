@@ -152,7 +152,8 @@ impl Record {
         struct From {
             request_id: Option<String>,
         }
-        let columns: Columns = serde_json::from_slice(&body).map_err(|error| DecodeError::json(&error))?;
+        let columns: Columns =
+            serde_json::from_slice(&body).map_err(|error| DecodeError::json(&error))?;
         let (actor_type, actor_id) =
             columns.actor.map_or((None, None), |actor| (actor.r#type, actor.id));
         let id: EventId = columns.id.parse().map_err(|what| DecodeError::field("id", what))?;

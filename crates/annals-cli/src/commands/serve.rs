@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use annals::config::{Flag, IngestSettings};
 use annals::Audit;
+use annals::config::{Flag, IngestSettings};
 use annals_server::{Limits, Server};
 use clap::Args;
 use serde_json::json;

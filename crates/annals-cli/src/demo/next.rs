@@ -25,7 +25,10 @@ pub(super) fn suggest(session: &Session, product: &Entity) -> Result<(), Failure
     let width = tries.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
     for (command, what) in tries {
         let gap = width - command.len();
-        session.out.line(format!("  {HINT}{program} {command}{flags}{HINT:#}{:gap$}   {DIM}{what}{DIM:#}", ""))?;
+        session.out.line(format!(
+            "  {HINT}{program} {command}{flags}{HINT:#}{:gap$}   {DIM}{what}{DIM:#}",
+            ""
+        ))?;
     }
     Ok(())
 }

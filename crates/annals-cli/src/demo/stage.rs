@@ -66,16 +66,21 @@ impl Stage {
         let database = session.config.data_dir.join("shop.db");
         if from > 0 && !database.exists() {
             let directory = session.config.data_dir.display();
-            return Err(Failure::failed(format!("start the demo: {directory} holds a trail that is not the demo's"))
-                .hint("let the demo play elsewhere: --data-dir demo-data"));
+            return Err(Failure::failed(format!(
+                "start the demo: {directory} holds a trail that is not the demo's"
+            ))
+            .hint("let the demo play elsewhere: --data-dir demo-data"));
         }
         let transports = session.transports().await?;
         let (audit, worker) = capture_and_work(session, &store, &transports)?;
         let (stop_worker, gauge) = (worker.stop_handle(), worker.gauge());
         let worker = tokio::spawn(worker.run());
-        let opening = |error: String| Failure::failed(format!("open the shop's database {}: {error}", database.display()));
+        let opening = |error: String| {
+            Failure::failed(format!("open the shop's database {}: {error}", database.display()))
+        };
         private(&database).map_err(|error| opening(error.to_string()))?;
-        let shop = Shop::open(&database, Some(audit.clone())).map_err(|error| opening(error.to_string()))?;
+        let shop = Shop::open(&database, Some(audit.clone()))
+            .map_err(|error| opening(error.to_string()))?;
         let listen = |error| Failure::failed(format!("listen on 127.0.0.1 for the shop: {error}"));
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -85,7 +90,20 @@ impl Stage {
             let _ = stopped.await;
         }));
         let begun = Instant::now();
-        Ok(Self { store, from, address, transports, audit, stop_worker, gauge, worker, stop_shop, shop, begun, _lock: lock })
+        Ok(Self {
+            store,
+            from,
+            address,
+            transports,
+            audit,
+            stop_worker,
+            gauge,
+            worker,
+            stop_shop,
+            shop,
+            begun,
+            _lock: lock,
+        })
     }
 
     /// Ends the play in the order of the flow, so that nothing is left on the way.
@@ -104,7 +122,10 @@ impl Stage {
             left = waiting(&transports).await?;
         }
         self.stop_worker.stop();
-        let ended = self.worker.await.map_err(|error| Failure::failed(format!("run the worker: {error}")))?;
+        let ended = self
+            .worker
+            .await
+            .map_err(|error| Failure::failed(format!("run the worker: {error}")))?;
         ended?;
         let stored = store.stats().await?.events;
         Ok(Played { store, capture, worker: gauge.read(), took: begun.elapsed(), stored, left })
@@ -150,12 +171,15 @@ fn lock(session: &Session) -> Result<File, Failure> {
         .create(directory)
         .and_then(|()| private(&path));
     let file = made.map_err(|error| {
-        Failure::failed(format!("{}: {error}", doing())).hint("choose a directory that you can write with --data-dir")
+        Failure::failed(format!("{}: {error}", doing()))
+            .hint("choose a directory that you can write with --data-dir")
     })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Failure::failed(format!("{}: another demo runs in this directory", doing()))
-            .hint("wait until it has ended, or play elsewhere: --data-dir demo-data")),
+        Err(TryLockError::WouldBlock) => {
+            Err(Failure::failed(format!("{}: another demo runs in this directory", doing()))
+                .hint("wait until it has ended, or play elsewhere: --data-dir demo-data"))
+        }
         Err(TryLockError::Error(error)) => Err(Failure::failed(format!("{}: {error}", doing()))),
     }
 }

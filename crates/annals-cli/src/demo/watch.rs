@@ -44,7 +44,15 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(out: Out, store: Arc<dyn Store>, from: u64) -> Self {
-        Self { out, store, next: from, lines: 0, not_shown: 0, shown: HashMap::new(), products: HashMap::new() }
+        Self {
+            out,
+            store,
+            next: from,
+            lines: 0,
+            not_shown: 0,
+            shown: HashMap::new(),
+            products: HashMap::new(),
+        }
     }
 
     /// Shows events until something fails.
@@ -82,11 +90,15 @@ impl Watch {
     pub(super) fn most_interesting(&self) -> Option<Entity> {
         let interest = |events: &[Event]| {
             let fields: HashSet<String> = events.iter().flat_map(Event::changed_fields).collect();
-            let actors: HashSet<_> = events.iter().filter_map(|event| event.actor.as_ref()?.id.as_ref()).collect();
+            let actors: HashSet<_> =
+                events.iter().filter_map(|event| event.actor.as_ref()?.id.as_ref()).collect();
             let told = events.iter().filter(|event| event.reason.is_some()).count();
             2 * fields.len() + actors.len() + told
         };
-        let most = self.products.iter().max_by_key(|(entity, events)| (interest(events), entity.id.clone()));
+        let most = self
+            .products
+            .iter()
+            .max_by_key(|(entity, events)| (interest(events), entity.id.clone()));
         most.map(|(entity, _)| entity.clone())
     }
 

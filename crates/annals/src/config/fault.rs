@@ -41,10 +41,7 @@ pub struct Fault {
 
 impl Fault {
     pub(super) fn new(origin: Origin, what: impl Into<String>) -> Self {
-        Self {
-            origin,
-            what: what.into(),
-        }
+        Self { origin, what: what.into() }
     }
 }
 

@@ -33,19 +33,11 @@ impl ConfigFile {
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let wrong = |found: String| {
-            Error::new(
-                ErrorKind::Usage,
-                format!("read the configuration {name}"),
-                found,
-            )
+            Error::new(ErrorKind::Usage, format!("read the configuration {name}"), found)
         };
-        let bytes = std::fs::metadata(path)
-            .map_err(|error| wrong(error.to_string()))?
-            .len();
+        let bytes = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
         if bytes > MAX_FILE_BYTES {
-            return Err(wrong(format!(
-                "{bytes} bytes, over the limit of {MAX_FILE_BYTES}"
-            )));
+            return Err(wrong(format!("{bytes} bytes, over the limit of {MAX_FILE_BYTES}")));
         }
         let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
         Ok(Self { name, text })
@@ -53,12 +45,7 @@ impl ConfigFile {
 
     /// What the file sets; what it sets wrongly is added to `faults`.
     pub(super) fn layer(&self, faults: &mut Vec<Fault>) -> Layer {
-        let mut read = Reader {
-            file: self,
-            broken: Vec::new(),
-            layer: Vec::new(),
-            faults,
-        };
+        let mut read = Reader { file: self, broken: Vec::new(), layer: Vec::new(), faults };
         let (table, errors) = DeTable::parse_recoverable(&self.text);
         for error in errors {
             let line = read.line(error.span().map_or(0, |span| span.start));
@@ -116,9 +103,8 @@ impl Reader<'_> {
 
     fn unknown(&mut self, key: &str, line: usize, value: &DeValue<'_>) {
         let what = if is_section(key) {
-            let example = SETTINGS
-                .iter()
-                .find(|setting| setting.key.starts_with(&format!("{key}.")));
+            let example =
+                SETTINGS.iter().find(|setting| setting.key.starts_with(&format!("{key}.")));
             let example = example.map_or("", |setting| setting.key);
             format!("`{key}` is a section, not a setting; write [{key}], or set `{example}`")
         } else if let (DeValue::Table(_), Some(section)) = (value, closest(key, sections())) {
@@ -137,17 +123,11 @@ impl Reader<'_> {
 /// The setting of another section that has the same last name.
 fn moved(key: &str) -> Option<&'static str> {
     let last = key.rsplit('.').next()?;
-    SETTINGS
-        .iter()
-        .map(|setting| setting.key)
-        .find(|known| known.rsplit('.').next() == Some(last))
+    SETTINGS.iter().map(|setting| setting.key).find(|known| known.rsplit('.').next() == Some(last))
 }
 
 fn sections() -> impl Iterator<Item = &'static str> {
-    SETTINGS
-        .iter()
-        .filter_map(|setting| setting.key.split_once('.'))
-        .map(|(section, _)| section)
+    SETTINGS.iter().filter_map(|setting| setting.key.split_once('.')).map(|(section, _)| section)
 }
 
 fn is_section(key: &str) -> bool {

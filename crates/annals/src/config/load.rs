@@ -43,10 +43,9 @@ impl Config {
                         *slot = Some((value, origin));
                     }
                 }
-                Err(what) => faults.push(Fault::new(
-                    origin.clone(),
-                    describe(&origin, setting, &what),
-                )),
+                Err(what) => {
+                    faults.push(Fault::new(origin.clone(), describe(&origin, setting, &what)))
+                }
             }
         }
         let config = Values(values).config(warnings, &mut faults);
@@ -78,10 +77,9 @@ fn flags(sources: &Sources, faults: &mut Vec<Fault>) -> Layer {
     for flag in &sources.flags {
         let origin = Origin::Flag(flag.name);
         match (Setting::find(flag.key), flag.values.as_slice()) {
-            (None, _) => faults.push(Fault::new(
-                origin,
-                format!("sets `{}`, which is no setting", flag.key),
-            )),
+            (None, _) => {
+                faults.push(Fault::new(origin, format!("sets `{}`, which is no setting", flag.key)))
+            }
             (Some(_), []) => {}
             (Some(setting), many) if setting.kind == Kind::Urls => {
                 layer.push((setting, origin, Given::Texts(many.to_vec())));
@@ -119,10 +117,7 @@ fn environment(sources: &Sources, warnings: &mut Vec<Fault>) -> Layer {
         }
         let near = closest(name, known.iter().map(String::as_str));
         let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-        warnings.push(Fault::new(
-            origin,
-            format!("sets nothing that Annals knows{hint}"),
-        ));
+        warnings.push(Fault::new(origin, format!("sets nothing that Annals knows{hint}")));
     }
     layer
 }
@@ -139,23 +134,14 @@ impl Values {
         let transports: Vec<String> = self
             .texts("transport")
             .into_iter()
-            .map(|url| {
-                if url == "sync:" {
-                    format!("sync:{store}")
-                } else {
-                    url
-                }
-            })
+            .map(|url| if url == "sync:" { format!("sync:{store}") } else { url })
             .collect();
         if let Some(shared) = transports.iter().find(|url| **url == store) {
             let what = format!(
                 "the transport and the store are both {}; give each its own file",
                 without_secrets(shared)
             );
-            faults.push(Fault::new(
-                self.origin("transport").min(self.origin("store")),
-                what,
-            ));
+            faults.push(Fault::new(self.origin("transport").min(self.origin("store")), what));
         }
         Config {
             data_dir,
@@ -239,9 +225,7 @@ impl Values {
         each.map(|(setting, value)| Resolved {
             setting,
             value: value.as_ref().map(|(value, _)| shown(setting.kind, value)),
-            origin: value
-                .as_ref()
-                .map_or(Origin::Default, |(_, origin)| origin.clone()),
+            origin: value.as_ref().map_or(Origin::Default, |(_, origin)| origin.clone()),
         })
         .collect()
     }
@@ -252,8 +236,7 @@ impl Values {
     }
 
     fn origin(&self, key: &str) -> Origin {
-        self.get(key)
-            .map_or(Origin::Default, |(_, origin)| origin.clone())
+        self.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
     }
 
     fn text(&self, key: &str) -> String {
@@ -281,9 +264,7 @@ impl Values {
     }
 
     fn size(&self, key: &str) -> usize {
-        self.number(key)
-            .and_then(|number| usize::try_from(number).ok())
-            .unwrap_or_default()
+        self.number(key).and_then(|number| usize::try_from(number).ok()).unwrap_or_default()
     }
 
     fn duration(&self, key: &str) -> Option<Duration> {

@@ -69,12 +69,7 @@ const fn setting(
     default: Option<&'static str>,
     doc: &'static str,
 ) -> Setting {
-    Setting {
-        key,
-        kind,
-        default,
-        doc,
-    }
+    Setting { key, kind, default, doc }
 }
 
 /// Everything that can be set, in the order of `annals init`.
@@ -91,12 +86,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("sqlite:{data_dir}/queue.db"),
         "The queue: capture sends to the first, a worker reads all. sqlite:PATH?max_bytes=N bounds it.",
     ),
-    setting(
-        "store",
-        Kind::Url,
-        Some("sqlite:{data_dir}/store.db"),
-        "Where events rest.",
-    ),
+    setting("store", Kind::Url, Some("sqlite:{data_dir}/store.db"), "Where events rest."),
     setting(
         "mirror",
         Kind::Urls,
@@ -145,12 +135,7 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "Leave after this time, for a supervisor to start the worker anew.",
     ),
-    setting(
-        "worker.max_events",
-        Kind::Count(1, u64::MAX),
-        None,
-        "Leave after this many events.",
-    ),
+    setting("worker.max_events", Kind::Count(1, u64::MAX), None, "Leave after this many events."),
     setting(
         "worker.memory_limit",
         Kind::Bytes(16 * MIB, 1024 * GIB),

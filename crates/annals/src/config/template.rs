@@ -21,25 +21,14 @@ pub fn template() -> String {
             let _ = write!(text, "\n[{own}]");
             section = own;
         }
-        let comment = if setting.default.is_some() {
-            ""
-        } else {
-            " Not set by default."
-        };
-        let _ = write!(
-            text,
-            "\n# {}{comment}\n# {name} = {}\n",
-            setting.doc,
-            example(setting)
-        );
+        let comment = if setting.default.is_some() { "" } else { " Not set by default." };
+        let _ = write!(text, "\n# {}{comment}\n# {name} = {}\n", setting.doc, example(setting));
     }
     text
 }
 
 fn example(setting: &Setting) -> String {
-    let value = setting
-        .default
-        .map(|default| default.replace("{data_dir}", "annals-data"));
+    let value = setting.default.map(|default| default.replace("{data_dir}", "annals-data"));
     match (setting.kind, value) {
         (Kind::Count(..), Some(value)) => value,
         (Kind::Count(..), None) => "100000".to_owned(),

@@ -3,14 +3,8 @@ use std::time::Duration;
 use super::*;
 
 fn file(text: &str) -> Sources {
-    let file = ConfigFile {
-        name: "annals.toml".to_owned(),
-        text: text.to_owned(),
-    };
-    Sources {
-        file: Some(file),
-        ..Sources::default()
-    }
+    let file = ConfigFile { name: "annals.toml".to_owned(), text: text.to_owned() };
+    Sources { file: Some(file), ..Sources::default() }
 }
 
 fn faults(sources: &Sources) -> String {
@@ -18,11 +12,7 @@ fn faults(sources: &Sources) -> String {
 }
 
 fn flag(key: &'static str, name: &'static str, values: &[&str]) -> Flag {
-    Flag {
-        key,
-        name,
-        values: values.iter().map(|value| (*value).to_owned()).collect(),
-    }
+    Flag { key, name, values: values.iter().map(|value| (*value).to_owned()).collect() }
 }
 
 #[test]
@@ -37,14 +27,8 @@ fn without_any_source_everything_is_embedded() {
 #[test]
 fn the_tables_defaults_are_those_of_the_library() {
     let config = Config::load(&Sources::default()).unwrap();
-    assert_eq!(
-        format!("{:?}", config.worker),
-        format!("{:?}", WorkerOptions::default())
-    );
-    assert_eq!(
-        format!("{:?}", config.capture.options()),
-        format!("{:?}", AuditOptions::default())
-    );
+    assert_eq!(format!("{:?}", config.worker), format!("{:?}", WorkerOptions::default()));
+    assert_eq!(format!("{:?}", config.capture.options()), format!("{:?}", AuditOptions::default()));
     for resolved in &config.settings {
         assert_eq!(
             resolved.value.is_some(),
@@ -69,13 +53,7 @@ fn flags_override_the_environment_which_overrides_the_file() {
     assert_eq!(config.worker.lease, Duration::from_secs(60));
     assert_eq!(config.store, "sqlite:f/store.db");
     let origin = |key: &str| {
-        config
-            .settings
-            .iter()
-            .find(|r| r.setting.key == key)
-            .unwrap()
-            .origin
-            .to_string()
+        config.settings.iter().find(|r| r.setting.key == key).unwrap().origin.to_string()
     };
     assert_eq!(origin("worker.batch_size"), "--batch-size");
     assert_eq!(origin("worker.retries"), "ANNALS_WORKER_RETRIES");
@@ -147,11 +125,7 @@ fn a_variable_that_sets_nothing_is_a_warning_with_the_likely_name() {
         ("ANNALS_SERVICE_HOST".to_owned(), "10.0.0.1".to_owned()),
         ("PATH".to_owned(), "/bin".to_owned()),
     ];
-    let config = Config::load(&Sources {
-        environment,
-        ..Sources::default()
-    })
-    .unwrap();
+    let config = Config::load(&Sources { environment, ..Sources::default() }).unwrap();
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
@@ -165,26 +139,11 @@ fn a_variable_that_sets_nothing_is_a_warning_with_the_likely_name() {
 #[test]
 fn passwords_are_never_shown() {
     for (url, shown) in [
-        (
-            "postgres://jo:s3cr:et@db/annals",
-            "postgres://jo:***@db/annals",
-        ),
-        (
-            "postgres://jo:s@c/r@db/annals",
-            "postgres://jo:***@db/annals",
-        ),
-        (
-            "redis://r:6379?stream=a&password=x",
-            "redis://r:6379?stream=a&password=***",
-        ),
-        (
-            "redis+list://r?key=audit_pkg:buffer",
-            "redis+list://r?key=audit_pkg:buffer",
-        ),
-        (
-            "nats://n?auth_token=abc&api_key=k",
-            "nats://n?auth_token=***&api_key=***",
-        ),
+        ("postgres://jo:s3cr:et@db/annals", "postgres://jo:***@db/annals"),
+        ("postgres://jo:s@c/r@db/annals", "postgres://jo:***@db/annals"),
+        ("redis://r:6379?stream=a&password=x", "redis://r:6379?stream=a&password=***"),
+        ("redis+list://r?key=audit_pkg:buffer", "redis+list://r?key=audit_pkg:buffer"),
+        ("nats://n?auth_token=abc&api_key=k", "nats://n?auth_token=***&api_key=***"),
         ("sqlite:annals-data/store.db", "sqlite:annals-data/store.db"),
     ] {
         assert_eq!(without_secrets(url), shown);
@@ -195,20 +154,14 @@ fn passwords_are_never_shown() {
     };
     let config = Config::load(&sources).unwrap();
     assert!(config.store.contains("s3cret"));
-    let store = config
-        .settings
-        .iter()
-        .find(|r| r.setting.key == "store")
-        .unwrap();
+    let store = config.settings.iter().find(|r| r.setting.key == "store").unwrap();
     assert_eq!(store.value.as_deref(), Some("postgres://jo:***@db/x"));
 }
 
 #[test]
 fn several_transports_and_mirrors() {
-    let config = Config::load(&file(
-        "transport = ['sqlite:a', 'sqlite:b']\nmirror = 'file:m'\n",
-    ))
-    .unwrap();
+    let config =
+        Config::load(&file("transport = ['sqlite:a', 'sqlite:b']\nmirror = 'file:m'\n")).unwrap();
     assert_eq!(config.transports, ["sqlite:a", "sqlite:b"]);
     assert_eq!(config.mirrors, ["file:m"]);
     assert!(
@@ -225,12 +178,7 @@ fn several_transports_and_mirrors() {
 fn the_template_changes_nothing_and_uncommented_sets_the_defaults() {
     let text = template();
     let untouched = Config::load(&file(&text)).unwrap();
-    assert!(
-        untouched
-            .settings
-            .iter()
-            .all(|resolved| resolved.origin == Origin::Default)
-    );
+    assert!(untouched.settings.iter().all(|resolved| resolved.origin == Origin::Default));
     let uncommented: String = text
         .lines()
         .map(|line| {
@@ -247,39 +195,18 @@ fn the_template_changes_nothing_and_uncommented_sets_the_defaults() {
             "{} is not in the template",
             set.setting.key
         );
-        assert!(
-            default.value.is_none() || set.value == default.value,
-            "{}",
-            set.setting.key
-        );
+        assert!(default.value.is_none() || set.value == default.value, "{}", set.setting.key);
     }
 }
 
 #[test]
 fn units_read_and_write() {
-    for (text, seconds) in [
-        ("5s", 5),
-        ("2h", 7200),
-        ("90d", 90 * 86_400),
-        ("1 m", 60),
-        ("0s", 0),
-    ] {
-        assert_eq!(
-            parse_duration(text).unwrap(),
-            Duration::from_secs(seconds),
-            "{text}"
-        );
+    for (text, seconds) in [("5s", 5), ("2h", 7200), ("90d", 90 * 86_400), ("1 m", 60), ("0s", 0)] {
+        assert_eq!(parse_duration(text).unwrap(), Duration::from_secs(seconds), "{text}");
     }
-    for text in [
-        "",
-        "5",
-        "s",
-        "-5s",
-        "5 fortnights",
-        "99999999999999999999d",
-        "9999999999999999d",
-        "1.5h",
-    ] {
+    for text in
+        ["", "5", "s", "-5s", "5 fortnights", "99999999999999999999d", "9999999999999999d", "1.5h"]
+    {
         assert!(parse_duration(text).is_err(), "{text}");
     }
     assert_eq!(format_duration(Duration::from_secs(90 * 86_400)), "90d");

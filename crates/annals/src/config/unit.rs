@@ -33,10 +33,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         )
     };
     let (number, unit) = split(text).ok_or_else(wrong)?;
-    let (_, millis) = DURATIONS
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .ok_or_else(wrong)?;
+    let (_, millis) = DURATIONS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
     let millis = number
         .checked_mul(*millis)
         .ok_or_else(|| format!("{text} is longer than can be counted"))?;
@@ -54,13 +51,8 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     if unit.is_empty() {
         return Ok(number);
     }
-    let (_, bytes) = SIZES
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .ok_or_else(wrong)?;
-    number
-        .checked_mul(*bytes)
-        .ok_or_else(|| format!("{text} is more than can be counted"))
+    let (_, bytes) = SIZES.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+    number.checked_mul(*bytes).ok_or_else(|| format!("{text} is more than can be counted"))
 }
 
 /// A duration in the largest unit that shows it exactly, to the millisecond.
@@ -87,9 +79,7 @@ pub fn format_bytes(bytes: u64) -> String {
 /// The leading digits and what follows them.
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
-    let end = text
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let number = text[..end].parse().ok()?;
     Some((number, text[end..].trim_start()))
 }

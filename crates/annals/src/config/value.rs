@@ -37,14 +37,10 @@ pub(super) fn validate(setting: &Setting, given: &Given) -> Result<Value, String
         Given::Text(text) => Ok(text.as_str()),
         Given::Texts(texts) if texts.len() == 1 => Ok(texts[0].as_str()),
         Given::Texts(texts) => Err(format!("expected one value, found {}", texts.len())),
-        Given::Number(number) => Err(format!(
-            "expected {}, found the number {number}",
-            expected(setting.kind)
-        )),
-        Given::Other(found) => Err(format!(
-            "expected {}, found {found}",
-            expected(setting.kind)
-        )),
+        Given::Number(number) => {
+            Err(format!("expected {}, found the number {number}", expected(setting.kind)))
+        }
+        Given::Other(found) => Err(format!("expected {}, found {found}", expected(setting.kind))),
     };
     match setting.kind {
         Kind::Path => match one()? {
@@ -60,51 +56,28 @@ pub(super) fn validate(setting: &Setting, given: &Given) -> Result<Value, String
             if texts.is_empty() {
                 return Err("expected a URL, found nothing".to_owned());
             }
-            texts
-                .into_iter()
-                .map(url)
-                .collect::<Result<_, _>>()
-                .map(Value::Texts)
+            texts.into_iter().map(url).collect::<Result<_, _>>().map(Value::Texts)
         }
         Kind::Count(least, most) => {
-            let text = if let Given::Number(number) = given {
-                number
-            } else {
-                one()?
-            };
+            let text = if let Given::Number(number) = given { number } else { one()? };
             let wrong = || format!("expected {}, found {text:?}", expected(setting.kind));
             let number: u64 = text.parse().map_err(|_| wrong())?;
-            if (least..=most).contains(&number) {
-                Ok(Value::Number(number))
-            } else {
-                Err(wrong())
-            }
+            if (least..=most).contains(&number) { Ok(Value::Number(number)) } else { Err(wrong()) }
         }
         Kind::Bytes(least, most) => {
-            let bytes = parse_bytes(if let Given::Number(number) = given {
-                number
-            } else {
-                one()?
-            })?;
+            let bytes =
+                parse_bytes(if let Given::Number(number) = given { number } else { one()? })?;
             if (least..=most).contains(&bytes) {
                 return Ok(Value::Number(bytes));
             }
-            Err(format!(
-                "expected {}, found {}",
-                expected(setting.kind),
-                format_bytes(bytes)
-            ))
+            Err(format!("expected {}, found {}", expected(setting.kind), format_bytes(bytes)))
         }
         Kind::Duration(least, most) => {
             let duration = parse_duration(one()?)?;
             if (least..=most).contains(&duration) {
                 return Ok(Value::Duration(duration));
             }
-            Err(format!(
-                "expected {}, found {}",
-                expected(setting.kind),
-                format_duration(duration)
-            ))
+            Err(format!("expected {}, found {}", expected(setting.kind), format_duration(duration)))
         }
         Kind::Choice(words) => {
             let word = one()?;
@@ -113,10 +86,7 @@ pub(super) fn validate(setting: &Setting, given: &Given) -> Result<Value, String
             }
             let near = closest(word, words.iter().copied());
             let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-            Err(format!(
-                "expected {}, found {word:?}{hint}",
-                expected(setting.kind)
-            ))
+            Err(format!("expected {}, found {word:?}{hint}", expected(setting.kind)))
         }
         Kind::Address => {
             let text = one()?;
@@ -134,11 +104,9 @@ fn expected(kind: Kind) -> String {
         Kind::Urls => "a URL in quotes, or a list of them".to_owned(),
         Kind::Count(least, u64::MAX) => format!("a whole number of at least {least}"),
         Kind::Count(least, most) => format!("a whole number from {least} to {most}"),
-        Kind::Bytes(least, most) => format!(
-            "a size from {} to {}",
-            format_bytes(least),
-            format_bytes(most)
-        ),
+        Kind::Bytes(least, most) => {
+            format!("a size from {} to {}", format_bytes(least), format_bytes(most))
+        }
         Kind::Duration(least, most) => {
             format!(
                 "a time with its unit from {} to {}",
@@ -156,14 +124,9 @@ fn expected(kind: Kind) -> String {
 }
 
 fn url(text: &str) -> Result<String, String> {
-    let scheme = text
-        .split_once(':')
-        .map(|(scheme, _)| scheme)
-        .unwrap_or_default();
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme).unwrap_or_default();
     let fits = scheme.starts_with(|c: char| c.is_ascii_lowercase())
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '+');
+        && scheme.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '+');
     // A single letter is a drive of Windows, not a scheme.
     if fits && scheme.len() > 1 {
         return Ok(text.to_owned());
@@ -179,11 +142,9 @@ pub(super) fn shown(kind: Kind, value: &Value) -> String {
     match (kind, value) {
         (Kind::Url, Value::Text(url)) => without_secrets(url),
         (_, Value::Text(text)) => text.clone(),
-        (_, Value::Texts(urls)) => urls
-            .iter()
-            .map(|url| without_secrets(url))
-            .collect::<Vec<_>>()
-            .join(" "),
+        (_, Value::Texts(urls)) => {
+            urls.iter().map(|url| without_secrets(url)).collect::<Vec<_>>().join(" ")
+        }
         (Kind::Bytes(..), Value::Number(bytes)) => format_bytes(*bytes),
         (_, Value::Number(number)) => number.to_string(),
         (_, Value::Duration(duration)) => format_duration(*duration),

@@ -337,7 +337,10 @@ mod tests {
         for (uri, kept) in [
             ("/a?Token=x&b=1", "/a?Token=[redacted]&b=1"),
             ("/a?%74oken=x", "/a?%74oken=[redacted]"),
-            ("/a?user%5Bpassword%5D=x&u[password]=y", "/a?user%5Bpassword%5D=[redacted]&u[password]=[redacted]"),
+            (
+                "/a?user%5Bpassword%5D=x&u[password]=y",
+                "/a?user%5Bpassword%5D=[redacted]&u[password]=[redacted]",
+            ),
             ("/a?coupon=x&token", "/a?coupon=[redacted]&token"),
             ("/a?password=x=y", "/a?password=[redacted]"),
             ("/a?tokens=3&%zz=1", "/a?tokens=3&%zz=1"),
@@ -390,7 +393,8 @@ mod tests {
         impl Service<Request<()>> for Asks {
             type Response = (Option<String>, Option<String>);
             type Error = std::convert::Infallible;
-            type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>>>>;
+            type Future =
+                std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>>>>;
             fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Self::Error>> {
                 Poll::Ready(Ok(()))
             }

@@ -251,18 +251,18 @@ impl FromStr for Network {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => bits,
-            Some(prefix) => prefix
-                .parse::<u8>()
-                .ok()
-                .filter(|prefix| *prefix <= bits)
-                .ok_or_else(|| format!("{text:?}: the prefix must be a number from 0 to {bits}"))?,
+            Some(prefix) => {
+                prefix.parse::<u8>().ok().filter(|prefix| *prefix <= bits).ok_or_else(|| {
+                    format!("{text:?}: the prefix must be a number from 0 to {bits}")
+                })?
+            }
         };
         // An IPv4 network may be written as the IPv6 one that it is mapped to.
         match address.to_canonical() {
             v4 @ IpAddr::V4(_) if bits == 128 => {
-                let prefix = prefix
-                    .checked_sub(96)
-                    .ok_or_else(|| format!("{text:?}: the prefix of a mapped IPv4 network is 96 or more"))?;
+                let prefix = prefix.checked_sub(96).ok_or_else(|| {
+                    format!("{text:?}: the prefix of a mapped IPv4 network is 96 or more")
+                })?;
                 Ok(Self { address: v4, prefix })
             }
             address => Ok(Self { address, prefix }),
@@ -360,7 +360,8 @@ mod tests {
 
     #[test]
     fn networks_end_at_their_prefix() {
-        let some: TrustedProxies = "192.0.2.128/25,2001:db8::/33,::ffff:198.51.100.0/120".parse().unwrap();
+        let some: TrustedProxies =
+            "192.0.2.128/25,2001:db8::/33,::ffff:198.51.100.0/120".parse().unwrap();
         for (address, inside) in [
             ("192.0.2.128", true),
             ("192.0.2.127", false),
@@ -377,7 +378,8 @@ mod tests {
 
     #[test]
     fn faults_are_named_all_at_once() {
-        let error = TrustedProxies::new(["10.0.0.0/33", "proxy.local", "::1/129", "::1"]).unwrap_err();
+        let error =
+            TrustedProxies::new(["10.0.0.0/33", "proxy.local", "::1/129", "::1"]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "read the trusted proxies: \"10.0.0.0/33\": the prefix must be a number from 0 to 32; \

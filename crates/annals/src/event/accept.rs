@@ -41,18 +41,14 @@ pub fn accept(text: &str) -> Result<Accepted, EventFault> {
     json::compact(text, &mut compact, &mut found).map_err(whole)?;
     let object = Object::from_checked(compact).map_err(whole)?;
     let mut read = Reader { faults: Vec::new() };
-    read.faults
-        .extend(found.into_iter().map(|fault| (fault.path, fault.what)));
+    read.faults.extend(found.into_iter().map(|fault| (fault.path, fault.what)));
     let accepted = read.event(&object);
     // The encoder's own checks (lengths, reserved names) belong to the answer,
     // save of a field that could not even be read.
     if let Err(fault) = accepted.event.encode() {
         let unread = read.faults.len();
         for (field, what) in fault.faults() {
-            if !read.faults[..unread]
-                .iter()
-                .any(|(known, _)| covers(known, field))
-            {
+            if !read.faults[..unread].iter().any(|(known, _)| covers(known, field)) {
                 read.faults.push((field.clone(), what.clone()));
             }
         }
@@ -63,9 +59,7 @@ pub fn accept(text: &str) -> Result<Accepted, EventFault> {
 
 /// Whether a fault of `known` says enough about `field`, which is it or in it.
 fn covers(known: &str, field: &str) -> bool {
-    field
-        .strip_prefix(known)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    field.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 struct Reader {
@@ -110,9 +104,7 @@ impl Reader {
                 "new_values" => event.new_values = self.object("new_values", raw),
                 "reason" => event.reason = self.typed("reason", raw, "text"),
                 "tags" => {
-                    event.tags = self
-                        .typed("tags", raw, "an array of texts")
-                        .unwrap_or_default();
+                    event.tags = self.typed("tags", raw, "an array of texts").unwrap_or_default();
                 }
                 "metadata" => event.metadata = self.object("metadata", raw),
                 "producer" => event.producer = self.producer(raw),
@@ -136,9 +128,7 @@ impl Reader {
             self.fault("entity", "missing");
         }
         if let Some(outcome) = outcome {
-            event.outcome = self
-                .parsed::<Outcome>("outcome", &outcome)
-                .unwrap_or_default();
+            event.outcome = self.parsed::<Outcome>("outcome", &outcome).unwrap_or_default();
         }
         let idempotent = self.identify(&mut event, id.as_ref(), occurred_at);
         Accepted { event, idempotent }
@@ -206,9 +196,7 @@ impl Reader {
     }
 
     fn parsed<T: std::str::FromStr<Err = String>>(&mut self, field: &str, text: &str) -> Option<T> {
-        text.parse()
-            .inspect_err(|what: &String| self.fault(field, what))
-            .ok()
+        text.parse().inspect_err(|what: &String| self.fault(field, what)).ok()
     }
 
     fn object(&mut self, field: &str, raw: &RawValue) -> Option<Object> {
@@ -219,19 +207,13 @@ impl Reader {
 
     fn unknown(&mut self, field: &str, name: &str) {
         let name = json::abbreviate(name);
-        self.fault(
-            &format!("{field}.{name}"),
-            "unknown field; put your own data under metadata",
-        );
+        self.fault(&format!("{field}.{name}"), "unknown field; put your own data under metadata");
     }
 
     /// An id: text, or a number taken as its digits.
     fn id(&mut self, field: &str, raw: &RawValue) -> Option<Text> {
         let digits = raw.get();
-        if digits
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'-')
-        {
+        if digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
             return Some(Cow::Owned(digits.to_owned()));
         }
         self.typed(field, raw, "text or a whole number")
@@ -317,8 +299,5 @@ impl Reader {
 
 /// The fields of a nested object that are not null.
 fn present(object: &Object) -> impl Iterator<Item = (Cow<'_, str>, &RawValue)> {
-    object
-        .fields()
-        .into_iter()
-        .filter(|(_, raw)| raw.get() != "null")
+    object.fields().into_iter().filter(|(_, raw)| raw.get() != "null")
 }

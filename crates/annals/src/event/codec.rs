@@ -142,7 +142,9 @@ impl Writer<'_> {
             self.fault("action", "must not be empty");
         }
         if !system && action.starts_with(RESERVED_ACTIONS) {
-            let what = format!("{action:?} is reserved: only Annals writes actions that begin with {RESERVED_ACTIONS:?}");
+            let what = format!(
+                "{action:?} is reserved: only Annals writes actions that begin with {RESERVED_ACTIONS:?}"
+            );
             self.fault("action", what);
         }
         self.check("action", action);
@@ -409,7 +411,8 @@ struct WireProducer {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
-    let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(|error| DecodeError::json(&error))?;
+    let wire: Wire<'_> =
+        serde_json::from_slice(bytes).map_err(|error| DecodeError::json(&error))?;
     let field = |name: &'static str| move |what: String| DecodeError::field(name, what);
     Ok(Event {
         id: wire.id.parse().map_err(field("id"))?,

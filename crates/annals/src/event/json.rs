@@ -29,10 +29,7 @@ pub struct JsonFault {
 
 impl JsonFault {
     fn new(what: impl Into<String>) -> Self {
-        Self {
-            path: String::new(),
-            what: what.into(),
-        }
+        Self { path: String::new(), what: what.into() }
     }
 
     /// The fault as seen from one level further out.
@@ -68,13 +65,7 @@ pub(crate) fn compact(
     out: &mut String,
     faults: &mut Vec<JsonFault>,
 ) -> Result<(), JsonFault> {
-    let mut scan = Scan {
-        text,
-        at: 0,
-        out,
-        captured: false,
-        faults,
-    };
+    let mut scan = Scan { text, at: 0, out, captured: false, faults };
     scan.value(0)?;
     scan.end()
 }
@@ -86,13 +77,7 @@ pub(crate) fn compact(
 /// The first fault and its place.
 pub(crate) fn compact_captured(text: &str, out: &mut String) -> Result<(), JsonFault> {
     let mut faults = Vec::new();
-    let mut scan = Scan {
-        text,
-        at: 0,
-        out,
-        captured: true,
-        faults: &mut faults,
-    };
+    let mut scan = Scan { text, at: 0, out, captured: true, faults: &mut faults };
     scan.value(0)?;
     scan.end()?;
     faults.into_iter().next().map_or(Ok(()), Err)
@@ -139,10 +124,7 @@ impl<'a> Scan<'a> {
             None => "the end".to_owned(),
             Some(character) => format!("{character:?}"),
         };
-        JsonFault::new(format!(
-            "not JSON: expected {what} at byte {}, found {found}",
-            self.at
-        ))
+        JsonFault::new(format!("not JSON: expected {what} at byte {}, found {found}", self.at))
     }
 
     fn end(&mut self) -> Result<(), JsonFault> {
@@ -178,9 +160,7 @@ impl<'a> Scan<'a> {
 
     fn enter(&mut self, depth: usize, open: char) -> Result<(), JsonFault> {
         if depth > MAX_DEPTH {
-            return Err(JsonFault::new(format!(
-                "nested deeper than {MAX_DEPTH} levels"
-            )));
+            return Err(JsonFault::new(format!("nested deeper than {MAX_DEPTH} levels")));
         }
         self.at += 1;
         self.out.push(open);

@@ -94,9 +94,7 @@ impl Object {
     /// Its keys and the JSON text of their values, in the order given.
     #[must_use]
     pub fn fields(&self) -> Vec<(Cow<'_, str>, &RawValue)> {
-        serde_json::from_str::<Fields<'_>>(&self.0)
-            .map(|fields| fields.0)
-            .unwrap_or_default()
+        serde_json::from_str::<Fields<'_>>(&self.0).map(|fields| fields.0).unwrap_or_default()
     }
 
     /// One field as `T`; `None` if it is missing or does not fit `T`.
@@ -128,9 +126,7 @@ impl Mark {
         if !value.get().starts_with(r#"{"$annals""#) {
             return None;
         }
-        serde_json::from_str::<Marked>(value.get())
-            .ok()
-            .map(|marked| marked.mark)
+        serde_json::from_str::<Marked>(value.get()).ok().map(|marked| marked.mark)
     }
 }
 

@@ -46,9 +46,7 @@ impl Timestamp {
     /// [`Self::MAX`].
     #[must_use]
     pub fn from_micros(micros: i64) -> Option<Self> {
-        (Self::MIN.0..=Self::MAX.0)
-            .contains(&micros)
-            .then_some(Self(micros))
+        (Self::MIN.0..=Self::MAX.0).contains(&micros).then_some(Self(micros))
     }
 
     /// Microseconds since the epoch.
@@ -121,14 +119,8 @@ impl FromStr for Timestamp {
         let time: jiff::Timestamp = text.parse().map_err(|_| {
             format!("expected an RFC 3339 time such as 2026-11-22T10:00:00Z, found {text:?}")
         })?;
-        Self::from_micros(time.as_microsecond())
-            .filter(|_| time.as_nanosecond() >= 0)
-            .ok_or_else(|| {
-                format!(
-                    "expected a time from {} to {}, found {text}",
-                    Self::MIN,
-                    Self::MAX
-                )
-            })
+        Self::from_micros(time.as_microsecond()).filter(|_| time.as_nanosecond() >= 0).ok_or_else(
+            || format!("expected a time from {} to {}, found {text}", Self::MIN, Self::MAX),
+        )
     }
 }

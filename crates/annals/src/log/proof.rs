@@ -132,10 +132,8 @@ pub fn verify_consistency(
         [] => return false,
     };
     let shift = (old - 1).trailing_ones();
-    let (mut node, mut last) = (
-        (old - 1).checked_shr(shift).unwrap_or(0),
-        (new - 1).checked_shr(shift).unwrap_or(0),
-    );
+    let (mut node, mut last) =
+        ((old - 1).checked_shr(shift).unwrap_or(0), (new - 1).checked_shr(shift).unwrap_or(0));
     let (mut old_hash, mut new_hash) = (*first, *first);
     for sibling in rest {
         if last == 0 {

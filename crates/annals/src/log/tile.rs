@@ -101,8 +101,12 @@ pub(super) fn check_width(level: u8, index: u64, width: usize, found: usize) -> 
         return Ok(());
     }
     let found = format!("{found} hashes where the log's size needs {width}");
-    Err(Error::new(ErrorKind::Damaged, format!("read tile {index} of level {level} of the log"), found)
-        .hint("the store was altered or damaged: restore a backup"))
+    Err(Error::new(
+        ErrorKind::Damaged,
+        format!("read tile {index} of level {level} of the log"),
+        found,
+    )
+    .hint("the store was altered or damaged: restore a backup"))
 }
 
 /// The number of leaves left of the root: the largest power of two below `leaves`,

@@ -74,8 +74,12 @@ fn intent(plan: &PrunePlan, before: Timestamp, by: Option<Actor>) -> Result<Even
         events: u64,
         bytes: u64,
     }
-    let intent =
-        Intent { before: before.to_string(), below: plan.below, events: plan.events, bytes: plan.bytes };
+    let intent = Intent {
+        before: before.to_string(),
+        below: plan.below,
+        events: plan.events,
+        bytes: plan.bytes,
+    };
     let metadata = Object::from_value(&intent)
         .map_err(|fault| Error::new(ErrorKind::Event, "tell of a prune", fault))?;
     let mut event = Event::new(PRUNED, Entity::of_type("store")).metadata(metadata);

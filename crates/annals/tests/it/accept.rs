@@ -31,18 +31,9 @@ fn what_is_not_json_is_told_with_its_place() {
     for (text, expected) in [
         ("", "not JSON: expected a value at byte 0, found the end"),
         ("hello", "not JSON: expected a value at byte 0, found 'h'"),
-        (
-            r#"{"action""#,
-            "not JSON: expected ':' at byte 9, found the end",
-        ),
-        (
-            r#"{"action":"a",}"#,
-            "not JSON: expected a key in double quotes at byte 14, found '}'",
-        ),
-        (
-            r#"{"action":"a"} x"#,
-            "not JSON: expected nothing more at byte 15, found 'x'",
-        ),
+        (r#"{"action""#, "not JSON: expected ':' at byte 9, found the end"),
+        (r#"{"action":"a",}"#, "not JSON: expected a key in double quotes at byte 14, found '}'"),
+        (r#"{"action":"a"} x"#, "not JSON: expected nothing more at byte 15, found 'x'"),
         (r#"{"action":"a"#, "action: not JSON: a string has no end"),
         (
             "{\"action\":\"a\nb\"}",
@@ -66,24 +57,15 @@ fn what_is_not_json_is_told_with_its_place() {
 #[test]
 fn what_is_missing_or_unknown_is_named() {
     assert_eq!(faults("{}"), ["action: missing", "entity: missing"]);
-    assert_eq!(
-        faults(r#"{"action":"a","entity":{}}"#),
-        ["entity.type: missing"]
-    );
+    assert_eq!(faults(r#"{"action":"a","entity":{}}"#), ["entity.type: missing"]);
     let elsewhere = "unknown field; put your own data under metadata";
     assert_eq!(fault(r#""colour":"red""#), format!("colour: {elsewhere}"));
     assert_eq!(
         fault(r#""actor":{"id":"7","on_behalf_of":{"mail":"x"}}"#),
         format!("actor.on_behalf_of.mail: {elsewhere}")
     );
-    assert_eq!(
-        fault(r#""context":{"host":"x"}"#),
-        format!("context.host: {elsewhere}")
-    );
-    assert_eq!(
-        fault(r#""producer":{"id":"p","pid":1}"#),
-        format!("producer.pid: {elsewhere}")
-    );
+    assert_eq!(fault(r#""context":{"host":"x"}"#), format!("context.host: {elsewhere}"));
+    assert_eq!(fault(r#""producer":{"id":"p","pid":1}"#), format!("producer.pid: {elsewhere}"));
     assert_eq!(fault(r#""producer":{"seq":1}"#), "producer.id: missing");
 }
 
@@ -91,48 +73,24 @@ fn what_is_missing_or_unknown_is_named() {
 fn wrong_types_are_named_with_what_was_found() {
     for (fields, expected) in [
         (r#""tenant":7"#, "tenant: expected text, found 7"),
-        (
-            r#""old_values":[1]"#,
-            "old_values: expected an object, found [1]",
-        ),
-        (
-            r#""metadata":"x""#,
-            "metadata: expected an object, found \"x\"",
-        ),
-        (
-            r#""tags":"vip""#,
-            "tags: expected an array of texts, found \"vip\"",
-        ),
-        (
-            r#""tags":[null]"#,
-            "tags: expected an array of texts, found [null]",
-        ),
+        (r#""old_values":[1]"#, "old_values: expected an object, found [1]"),
+        (r#""metadata":"x""#, "metadata: expected an object, found \"x\""),
+        (r#""tags":"vip""#, "tags: expected an array of texts, found \"vip\""),
+        (r#""tags":[null]"#, "tags: expected an array of texts, found [null]"),
         (r#""actor":"jo""#, "actor: expected an object, found \"jo\""),
-        (
-            r#""actor":{"id":{}}"#,
-            "actor.id: expected text or a whole number, found {}",
-        ),
-        (
-            r#""context":{"ip":1.5}"#,
-            "context.ip: expected text, found 1.5",
-        ),
+        (r#""actor":{"id":{}}"#, "actor.id: expected text or a whole number, found {}"),
+        (r#""context":{"ip":1.5}"#, "context.ip: expected text, found 1.5"),
         (
             r#""producer":{"id":"p","seq":-1}"#,
             "producer.seq: expected a whole number from 0, found -1",
         ),
-        (
-            r#""outcome":"maybe""#,
-            "outcome: expected success, failure or denied, found \"maybe\"",
-        ),
+        (r#""outcome":"maybe""#, "outcome: expected success, failure or denied, found \"maybe\""),
         (r#""version":2"#, "version: expected 1, found 2"),
         (
             r#""occurred_at":"yesterday""#,
             "occurred_at: expected an RFC 3339 time such as 2026-11-22T10:00:00Z, found \"yesterday\"",
         ),
-        (
-            r#""occurred_at":1700000000"#,
-            "occurred_at: expected an RFC 3339 time, found 1700000000",
-        ),
+        (r#""occurred_at":1700000000"#, "occurred_at: expected an RFC 3339 time, found 1700000000"),
     ] {
         assert_eq!(fault(fields), expected);
     }
@@ -179,10 +137,7 @@ fn an_action_of_annals_own_is_refused() {
         ]
     );
     // Also where the name is disguised; its neighbours are free.
-    assert_eq!(
-        faults(r#"{"action":"\u0061nnals.x","entity":{"type":"t"}}"#).len(),
-        1
-    );
+    assert_eq!(faults(r#"{"action":"\u0061nnals.x","entity":{"type":"t"}}"#).len(), 1);
     assert!(accept(r#"{"action":"annalsx","entity":{"type":"t"}}"#).is_ok());
 }
 
@@ -193,11 +148,7 @@ fn sizes_are_bounded_and_named() {
         "tenant: 256 bytes, over the limit of 255"
     );
     assert!(
-        accept(&format!(
-            r#"{{"action":"{}","entity":{{"type":"t"}}}}"#,
-            "a".repeat(255)
-        ))
-        .is_ok()
+        accept(&format!(r#"{{"action":"{}","entity":{{"type":"t"}}}}"#, "a".repeat(255))).is_ok()
     );
     let sized = |length: usize| {
         format!(
@@ -206,42 +157,19 @@ fn sizes_are_bounded_and_named() {
         )
     };
     let room = MAX_EVENT_BYTES - sized(0).len();
-    assert_eq!(
-        accept(&sized(room)).unwrap().event.encode().unwrap(),
-        sized(room).into_bytes()
-    );
-    assert_eq!(
-        faults(&sized(room + 1)),
-        ["event: 262145 bytes encoded, over the limit of 262144"]
-    );
+    assert_eq!(accept(&sized(room)).unwrap().event.encode().unwrap(), sized(room).into_bytes());
+    assert_eq!(faults(&sized(room + 1)), ["event: 262145 bytes encoded, over the limit of 262144"]);
 }
 
 #[test]
 fn deep_nesting_is_refused_before_it_hurts() {
-    let nested = |depth: usize| {
-        format!(
-            r#""metadata":{{"a":{}{}}}"#,
-            "[".repeat(depth),
-            "]".repeat(depth)
-        )
-    };
+    let nested =
+        |depth: usize| format!(r#""metadata":{{"a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
     // The event and metadata are two levels themselves.
-    assert!(
-        accept(&format!(
-            r#"{{"action":"a","entity":{{"type":"t"}},{}}}"#,
-            nested(62)
-        ))
-        .is_ok()
-    );
+    assert!(accept(&format!(r#"{{"action":"a","entity":{{"type":"t"}},{}}}"#, nested(62))).is_ok());
     let place = format!("metadata.a{}", "[0]".repeat(62));
-    assert_eq!(
-        fault(&nested(63)),
-        format!("{place}: nested deeper than 64 levels")
-    );
-    assert_eq!(
-        fault(&nested(10_000)),
-        format!("{place}: nested deeper than 64 levels")
-    );
+    assert_eq!(fault(&nested(63)), format!("{place}: nested deeper than 64 levels"));
+    assert_eq!(fault(&nested(10_000)), format!("{place}: nested deeper than 64 levels"));
     assert!(faults(&"[".repeat(10_000))[0].ends_with("nested deeper than 64 levels"));
     assert!(faults(&r#"{"a":"#.repeat(10_000))[0].ends_with("nested deeper than 64 levels"));
 }
@@ -250,33 +178,21 @@ fn deep_nesting_is_refused_before_it_hurts() {
 fn control_characters_are_kept_in_values_and_escaped_in_messages() {
     let text = r#"{"action":"a\u001b[31m","entity":{"type":"t","id":"\u0007\u202e"},"reason":"nul \u0000"}"#;
     let event = accept(text).unwrap().event;
-    assert_eq!(
-        (&*event.action, event.reason.as_deref()),
-        ("a\u{1b}[31m", Some("nul \0"))
-    );
+    assert_eq!((&*event.action, event.reason.as_deref()), ("a\u{1b}[31m", Some("nul \0")));
     assert_eq!(
         fault(r#""subject":"a\u0000""#),
         "subject: holds a NUL character, which no index can"
     );
     let text = r#"{"action":"a","entity":{"type":"t"},"\u001b[2J\u202egnp":1}"#;
     let message = accept(text).unwrap_err().to_string();
-    assert_eq!(
-        message,
-        "\\u{1b}[2J\\u{202e}gnp: unknown field; put your own data under metadata"
-    );
+    assert_eq!(message, "\\u{1b}[2J\\u{202e}gnp: unknown field; put your own data under metadata");
 }
 
 #[test]
 fn a_key_that_stands_twice_is_refused_wherever_it_is() {
     let twice = "the key stands twice in one object";
-    assert_eq!(
-        fault(r#""tenant":"a","tenant":"b""#),
-        format!("tenant: {twice}")
-    );
-    assert_eq!(
-        fault(r#""tenant":"a","ten\u0061nt":"b""#),
-        format!("tenant: {twice}")
-    );
+    assert_eq!(fault(r#""tenant":"a","tenant":"b""#), format!("tenant: {twice}"));
+    assert_eq!(fault(r#""tenant":"a","ten\u0061nt":"b""#), format!("tenant: {twice}"));
     assert_eq!(
         fault(r#""new_values":{"lines":[{"price":1,"price":2}]}"#),
         format!("new_values.lines[0].price: {twice}")
@@ -289,11 +205,7 @@ fn numbers_are_kept_to_the_digit_or_refused() {
     let text = format!(r#"{{"action":"a","entity":{{"type":"t"}},"new_values":{values}}}"#);
     let event = accept(&text).unwrap().event;
     assert_eq!(event.new_values.as_ref().unwrap().as_str(), values);
-    assert!(
-        String::from_utf8(event.encode().unwrap())
-            .unwrap()
-            .contains(values)
-    );
+    assert!(String::from_utf8(event.encode().unwrap()).unwrap().contains(values));
     assert_eq!(
         fault(r#""new_values":{"n":-1e400}"#),
         "new_values.n: the number -1e400 is beyond what a 64-bit float holds (about 1.8e308)"
@@ -323,10 +235,7 @@ fn only_genuine_marks_may_bear_the_reserved_key() {
     }
     let genuine = r#"{"a":{"$annals":{"kind":"redacted"}}}"#;
     let text = format!(r#"{{"action":"a","entity":{{"type":"t"}},"old_values":{genuine}}}"#);
-    assert_eq!(
-        accept(&text).unwrap().event.old_values.unwrap().as_str(),
-        genuine
-    );
+    assert_eq!(accept(&text).unwrap().event.old_values.unwrap().as_str(), genuine);
 }
 
 #[test]
@@ -343,17 +252,11 @@ fn times_lie_between_1970_and_9999() {
         format!("occurred_at: {allowed} -009999-01-02T03:00:00Z")
     );
     let past_the_end = fault(&of("+010000-01-01T00:00:00Z"));
-    assert!(
-        past_the_end.starts_with("occurred_at: expected a"),
-        "{past_the_end}"
-    );
+    assert!(past_the_end.starts_with("occurred_at: expected a"), "{past_the_end}");
     for (given, stored) in [
         ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000000Z"),
         ("9999-12-30T22:00:00.999999Z", "9999-12-30T22:00:00.999999Z"),
-        (
-            "2026-11-22T11:00:00.1234567+01:00",
-            "2026-11-22T10:00:00.123456Z",
-        ),
+        ("2026-11-22T11:00:00.1234567+01:00", "2026-11-22T10:00:00.123456Z"),
     ] {
         let text = format!(r#"{{"action":"a","entity":{{"type":"t"}},{}}}"#, of(given));
         let event = accept(&text).unwrap().event;
@@ -364,19 +267,13 @@ fn times_lie_between_1970_and_9999() {
 
 /// The event with these identifying fields, accepted.
 fn identified(fields: &str) -> annals::event::Accepted {
-    accept(&format!(
-        r#"{{"action":"a","entity":{{"type":"t"}},{fields}}}"#
-    ))
-    .unwrap()
+    accept(&format!(r#"{{"action":"a","entity":{{"type":"t"}},{fields}}}"#)).unwrap()
 }
 
 #[test]
 fn a_uuid_v7_of_its_time_is_kept() {
     let accepted = identified(&format!(r#""id":"{V7}","occurred_at":"{V7_TIME}""#));
-    assert_eq!(
-        (accepted.event.id.to_string().as_str(), accepted.idempotent),
-        (V7, true)
-    );
+    assert_eq!((accepted.event.id.to_string().as_str(), accepted.idempotent), (V7, true));
     assert_eq!(accepted.event.source_id, None);
     // Without a time, the id's is taken, to the millisecond.
     let event = identified(&format!(r#""id":"{}""#, V7.to_uppercase())).event;
@@ -390,10 +287,7 @@ fn any_other_id_becomes_the_source_id() {
     let foreign = [
         ("another time", V7),
         ("version 4", "8e8f9a3c-8d1e-4a55-9f0e-2c1d3b4a5f60"),
-        (
-            "beyond the year 9999",
-            "ffffffff-ffff-7000-8000-000000000001",
-        ),
+        ("beyond the year 9999", "ffffffff-ffff-7000-8000-000000000001"),
         ("no UUID", "order-17"),
     ];
     for (what, id) in foreign {
@@ -401,17 +295,9 @@ fn any_other_id_becomes_the_source_id() {
         let accepted = identified(&fields);
         let event = &accepted.event;
         assert_eq!(event.source_id.as_deref(), Some(id), "{what}");
-        assert_eq!(
-            event.id,
-            EventId::derived(event.occurred_at, "acme", "legacy", id),
-            "{what}"
-        );
+        assert_eq!(event.id, EventId::derived(event.occurred_at, "acme", "legacy", id), "{what}");
         assert!(accepted.idempotent, "{what}");
-        assert_eq!(
-            event.encode(),
-            identified(&fields).event.encode(),
-            "sent again: {what}"
-        );
+        assert_eq!(event.encode(), identified(&fields).event.encode(), "sent again: {what}");
     }
     // A number is taken as its digits, and named twice alike it is one name.
     let numbered = identified(&format!(r#""id":17,"source_id":"17",{time}"#)).event;
@@ -424,20 +310,14 @@ fn any_other_id_becomes_the_source_id() {
         fault(r#""id":"17""#),
         "occurred_at: missing; the id of an event without a UUIDv7 is derived from it"
     );
-    assert_eq!(
-        fault(r#""id":"""#),
-        "id: must not be empty; leave it out if there is none"
-    );
+    assert_eq!(fault(r#""id":"""#), "id: must not be empty; leave it out if there is none");
 }
 
 #[test]
 fn an_event_without_any_id_is_taken_but_not_recognised_again() {
     let accepted = identified(r#""reason":"x""#);
     assert!(!accepted.idempotent);
-    assert_eq!(
-        accepted.event.id.millis(),
-        accepted.event.occurred_at.as_millis()
-    );
+    assert_eq!(accepted.event.id.millis(), accepted.event.occurred_at.as_millis());
     let timed = identified(&format!(r#""occurred_at":"{V7_TIME}""#));
     assert!(!timed.idempotent);
     assert_eq!(timed.event.occurred_at, V7_TIME.parse().unwrap());
@@ -452,25 +332,14 @@ fn a_derived_id_follows_its_definition() {
         b"annals/id/v1\n\x00\x00\x00\x04acme\x00\x00\x00\x06legacy\x00\x00\x00\x08order-17",
     );
     let bits: String = digest.iter().map(|byte| format!("{byte:08b}")).collect();
-    let id_bits: String = id
-        .as_bytes()
-        .iter()
-        .map(|byte| format!("{byte:08b}"))
-        .collect();
-    assert_eq!(
-        id_bits[..48],
-        format!("{:048b}", 1_795_341_600_123_u64),
-        "milliseconds"
-    );
+    let id_bits: String = id.as_bytes().iter().map(|byte| format!("{byte:08b}")).collect();
+    assert_eq!(id_bits[..48], format!("{:048b}", 1_795_341_600_123_u64), "milliseconds");
     assert_eq!(id_bits[48..52], *"0111", "version 7");
     assert_eq!(id_bits[52..64], bits[..12], "12 bits of the digest");
     assert_eq!(id_bits[64..66], *"10", "variant");
     assert_eq!(id_bits[66..], bits[12..74], "62 bits of the digest");
     // Lengths keep the parts apart.
-    assert_ne!(
-        EventId::derived(time, "a", "bc", ""),
-        EventId::derived(time, "ab", "c", "")
-    );
+    assert_ne!(EventId::derived(time, "a", "bc", ""), EventId::derived(time, "ab", "c", ""));
     // Computed once, by another program; the same for ever.
     assert_eq!(id.to_string(), "01a202b2-c57b-702e-9376-41881aa46f2d");
 }

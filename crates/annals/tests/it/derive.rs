@@ -55,10 +55,7 @@ fn records_fields_in_order_under_their_names() {
 
 #[test]
 fn an_update_names_only_what_changed() {
-    let after = Product {
-        price: 1200,
-        ..product()
-    };
+    let after = Product { price: 1200, ..product() };
     let event = Event::updated(&product(), &after).unwrap().unwrap();
     assert_eq!(event.action, "updated");
     assert_eq!(event.entity.to_string(), "product:42");
@@ -70,49 +67,28 @@ fn an_update_names_only_what_changed() {
 fn an_update_that_changes_nothing_makes_no_event() {
     assert_eq!(Event::updated(&product(), &product()).unwrap(), None);
     // A skipped field is not looked at.
-    let after = Product {
-        views: product().views + 1,
-        ..product()
-    };
+    let after = Product { views: product().views + 1, ..product() };
     assert_eq!(Event::updated(&product(), &after).unwrap(), None);
 }
 
 #[test]
 fn a_created_event_has_new_values_and_a_deleted_one_old() {
-    let (created, deleted) = (
-        Event::created(&product()).unwrap(),
-        Event::deleted(&product()).unwrap(),
-    );
+    let (created, deleted) =
+        (Event::created(&product()).unwrap(), Event::deleted(&product()).unwrap());
     let restored = Event::restored(&product()).unwrap();
-    assert_eq!(
-        (created.old_values, created.new_values),
-        (None, Some(of(&product())))
-    );
-    assert_eq!(
-        (deleted.old_values, deleted.new_values),
-        (Some(of(&product())), None)
-    );
-    assert_eq!(
-        (restored.old_values, restored.new_values),
-        (None, Some(of(&product())))
-    );
+    assert_eq!((created.old_values, created.new_values), (None, Some(of(&product()))));
+    assert_eq!((deleted.old_values, deleted.new_values), (Some(of(&product())), None));
+    assert_eq!((restored.old_values, restored.new_values), (None, Some(of(&product()))));
 }
 
 #[test]
 fn a_redacted_field_shows_that_it_changed_but_no_value() {
-    let after = Product {
-        supplier_code: "S-18-SECRET".to_owned(),
-        ..product()
-    };
+    let after = Product { supplier_code: "S-18-SECRET".to_owned(), ..product() };
     let event = Event::updated(&product(), &after).unwrap().unwrap();
     let mark = r#"{"supplier_code":{"$annals":{"kind":"redacted"}}}"#;
     assert_eq!(event.old_values.as_ref().unwrap().as_str(), mark);
     assert_eq!(event.new_values.as_ref().unwrap().as_str(), mark);
-    for event in [
-        event,
-        Event::created(&after).unwrap(),
-        Event::deleted(&after).unwrap(),
-    ] {
+    for event in [event, Event::created(&after).unwrap(), Event::deleted(&after).unwrap()] {
         let bytes = String::from_utf8(event.encode().unwrap()).unwrap();
         assert!(!bytes.contains("SECRET"), "{bytes}");
     }
@@ -128,10 +104,7 @@ fn the_fault_of_a_redacted_field_does_not_quote_it() {
         keys: BTreeMap<String, BTreeMap<String, u8>>,
     }
     let reserved = BTreeMap::from([("$annals".to_owned(), 1)]);
-    let vault = Vault {
-        id: 1,
-        keys: BTreeMap::from([("SECRET".to_owned(), reserved)]),
-    };
+    let vault = Vault { id: 1, keys: BTreeMap::from([("SECRET".to_owned(), reserved)]) };
     let fault = Event::created(&vault).unwrap_err();
     assert_eq!(fault.to_string(), "keys: cannot be written as JSON");
 }
@@ -146,11 +119,7 @@ fn several_ids_are_joined_in_order_and_escaped() {
         #[auditable(id, skip)]
         line: u32,
     }
-    let line = OrderLine {
-        note: "gift".to_owned(),
-        order: "a,b%c".to_owned(),
-        line: 7,
-    };
+    let line = OrderLine { note: "gift".to_owned(), order: "a,b%c".to_owned(), line: 7 };
     assert_eq!(line.entity().to_string(), "order_line:a%2Cb%25c,7");
     assert_eq!(line.entity_id(), composite_id(["a,b%c", "7"]));
     assert_eq!(of(&line).as_str(), r#"{"note":"gift","order":"a,b%c"}"#);
@@ -167,11 +136,7 @@ fn rename_all_writes_the_names_that_have_no_own() {
         #[auditable(rename = "as_is")]
         other_name: u8,
     }
-    let route = HTTPRoute {
-        route_id: 1,
-        r#type: 2,
-        other_name: 3,
-    };
+    let route = HTTPRoute { route_id: 1, r#type: 2, other_name: 3 };
     assert_eq!(HTTPRoute::ENTITY_TYPE, "http_route");
     assert_eq!(of(&route).as_str(), r#"{"routeId":1,"type":2,"as_is":3}"#);
 }
@@ -205,10 +170,7 @@ fn generic_structs_ask_of_their_parameters_what_they_use() {
         _free: NotSerialize,
     };
     assert_eq!(value.entity().to_string(), "wrapper:shown");
-    assert_eq!(
-        of(&value).as_str(),
-        r#"{"many":[1],"fixed":[7,7],"borrowed":"b"}"#
-    );
+    assert_eq!(of(&value).as_str(), r#"{"many":[1],"fixed":[7,7],"borrowed":"b"}"#);
 }
 
 #[test]
@@ -224,10 +186,7 @@ fn a_struct_that_a_macro_wrote_can_be_audited() {
         };
     }
     model!(Made, value: Option<u8>);
-    assert_eq!(
-        of(&Made { id: 1, value: None }).as_str(),
-        r#"{"id":1,"value":null}"#
-    );
+    assert_eq!(of(&Made { id: 1, value: None }).as_str(), r#"{"id":1,"value":null}"#);
 }
 
 #[derive(Auditable)]
@@ -245,38 +204,20 @@ fn holder<T>(value: T) -> Holder<T> {
 fn not_a_number_is_null_and_equals_itself() {
     assert_eq!(change(&holder(f64::NAN), &holder(f64::NAN)), None);
     let changed = change(&holder(1.5), &holder(f64::NAN)).unwrap();
-    assert_eq!(
-        changed,
-        (
-            r#"{"value":1.5}"#.to_owned(),
-            r#"{"value":null}"#.to_owned()
-        )
-    );
+    assert_eq!(changed, (r#"{"value":1.5}"#.to_owned(), r#"{"value":null}"#.to_owned()));
 }
 
 #[test]
 fn a_map_in_another_order_is_no_change() {
     let ordered = |keys: &[&str]| {
-        let pairs: Vec<String> = keys
-            .iter()
-            .map(|key| format!(r#""{key}":{{"a":1,"b":[2]}}"#))
-            .collect();
+        let pairs: Vec<String> =
+            keys.iter().map(|key| format!(r#""{key}":{{"a":1,"b":[2]}}"#)).collect();
         RawValue::from_string(format!("{{{}}}", pairs.join(","))).unwrap()
     };
-    assert_eq!(
-        change(&holder(ordered(&["x", "y"])), &holder(ordered(&["y", "x"]))),
-        None
-    );
+    assert_eq!(change(&holder(ordered(&["x", "y"])), &holder(ordered(&["y", "x"]))), None);
     // Two hash maps of the same content seldom agree on an order.
-    let hashed = || {
-        (0..50)
-            .map(|key| (key.to_string(), key))
-            .collect::<HashMap<_, _>>()
-    };
-    assert_eq!(
-        change(&holder(vec![hashed()]), &holder(vec![hashed()])),
-        None
-    );
+    let hashed = || (0..50).map(|key| (key.to_string(), key)).collect::<HashMap<_, _>>();
+    assert_eq!(change(&holder(vec![hashed()]), &holder(vec![hashed()])), None);
     assert!(change(&holder(vec![1, 2]), &holder(vec![2, 1])).is_some());
     assert!(change(&holder(ordered(&["x"])), &holder(ordered(&["x", "y"]))).is_some());
 }
@@ -291,15 +232,9 @@ fn numbers_that_no_float_tells_apart_do_differ() {
 #[test]
 fn raw_json_is_made_compact_and_checked() {
     let raw = |text: &str| holder(RawValue::from_string(text.to_owned()).unwrap());
-    assert_eq!(
-        of(&raw("{ \"a\" :\n1 }")).as_str(),
-        r#"{"id":1,"value":{"a":1}}"#
-    );
+    assert_eq!(of(&raw("{ \"a\" :\n1 }")).as_str(), r#"{"id":1,"value":{"a":1}}"#);
     let fault = |text: &str| Event::created(&raw(text)).unwrap_err().to_string();
-    assert_eq!(
-        fault(r#"{"a":1,"a":2}"#),
-        "value: a: the key stands twice in one object"
-    );
+    assert_eq!(fault(r#"{"a":1,"a":2}"#), "value: a: the key stands twice in one object");
     assert_eq!(
         fault("1e999"),
         "value: the number 1e999 is beyond what a 64-bit float holds (about 1.8e308)"
@@ -313,14 +248,8 @@ fn raw_json_is_made_compact_and_checked() {
 #[test]
 fn a_value_that_is_not_json_is_a_fault_of_its_field() {
     let fault = Event::created(&holder(HashMap::from([((1, 2), 3)]))).unwrap_err();
-    assert_eq!(
-        fault.to_string(),
-        "value: cannot be written as JSON: key must be a string"
-    );
-    let change = Event::updated(
-        &holder(HashMap::new()),
-        &holder(HashMap::from([((1, 2), 3)])),
-    );
+    assert_eq!(fault.to_string(), "value: cannot be written as JSON: key must be a string");
+    let change = Event::updated(&holder(HashMap::new()), &holder(HashMap::from([((1, 2), 3)])));
     assert_eq!(change.unwrap_err(), fault);
 }
 
@@ -332,14 +261,9 @@ fn deep_values_are_refused_at_capture() {
     struct Wrap {
         inner: Option<Box<Wrap>>,
     }
-    let deep = (0..65).fold(Wrap { inner: None }, |inner, _| Wrap {
-        inner: Some(Box::new(inner)),
-    });
+    let deep = (0..65).fold(Wrap { inner: None }, |inner, _| Wrap { inner: Some(Box::new(inner)) });
     let fault = Event::created(&holder(deep)).unwrap_err();
-    assert!(
-        fault.to_string().ends_with("nested deeper than 64 levels"),
-        "{fault}"
-    );
+    assert!(fault.to_string().ends_with("nested deeper than 64 levels"), "{fault}");
     // A newtype does not nest.
     let flat = (0..65).fold(Deep(None), |inner, _| Deep(Some(Box::new(inner))));
     assert!(Event::created(&holder(flat)).is_ok());
@@ -367,8 +291,5 @@ fn fields_named_by_hand_are_checked_when_running() {
     );
     // Fields that only one side has are a change of their own.
     let changed = change(&ByHand(&["a", "b"]), &ByHand(&["b", "c"])).unwrap();
-    assert_eq!(
-        changed,
-        (r#"{"a":0,"b":1}"#.to_owned(), r#"{"b":0,"c":1}"#.to_owned())
-    );
+    assert_eq!(changed, (r#"{"a":0,"b":1}"#.to_owned(), r#"{"b":0,"c":1}"#.to_owned()));
 }

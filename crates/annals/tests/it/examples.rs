@@ -10,11 +10,15 @@ use annals::{Event, Outcome};
 fn run(name: &str, directory: &std::path::Path) -> String {
     // Cargo builds examples beside the directory of test binaries.
     let tests = std::env::current_exe().unwrap();
-    let example: PathBuf = [tests.parent().unwrap().parent().unwrap(), "examples".as_ref(), name.as_ref()]
-        .into_iter()
-        .collect();
+    let example: PathBuf =
+        [tests.parent().unwrap().parent().unwrap(), "examples".as_ref(), name.as_ref()]
+            .into_iter()
+            .collect();
     let output = Command::new(&example).current_dir(directory).output().unwrap_or_else(|error| {
-        panic!("run {}: {error} (build it with `cargo build --examples --all-features`)", example.display())
+        panic!(
+            "run {}: {error} (build it with `cargo build --examples --all-features`)",
+            example.display()
+        )
     });
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -58,7 +62,8 @@ fn axum_knows_where_the_request_came_from() {
 fn a_rolled_back_change_leaves_no_event() {
     let directory = tempfile::tempdir().unwrap();
     let printed = run("transaction", directory.path());
-    let events: Vec<Event> = printed.lines().map(|line| Event::decode(line.as_bytes()).unwrap()).collect();
+    let events: Vec<Event> =
+        printed.lines().map(|line| Event::decode(line.as_bytes()).unwrap()).collect();
     assert_eq!(events.len(), 1, "{printed}");
     assert_eq!(events[0].new_values.as_ref().unwrap().as_str(), r#"{"price":1200}"#);
 }

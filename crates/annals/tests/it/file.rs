@@ -17,9 +17,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        Self {
-            directory: tempfile::tempdir().unwrap(),
-        }
+        Self { directory: tempfile::tempdir().unwrap() }
     }
 
     fn path(&self) -> PathBuf {
@@ -45,9 +43,8 @@ impl Place {
     /// The rotated files' names, sorted.
     fn rotated(&self) -> Vec<String> {
         let names = fs::read_dir(self.directory.path()).unwrap();
-        let mut names: Vec<String> = names
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<String> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.retain(|name| name.starts_with("audit.log.20"));
         names.sort();
         names
@@ -81,10 +78,7 @@ fn records(count: usize) -> Vec<Record> {
 }
 
 fn lines(records: &[Record]) -> String {
-    records
-        .iter()
-        .map(|record| String::from_utf8(record.body.clone()).unwrap() + "\n")
-        .collect()
+    records.iter().map(|record| String::from_utf8(record.body.clone()).unwrap() + "\n").collect()
 }
 
 async fn append(store: &FileStore, records: &[Record]) -> Vec<Appended> {
@@ -93,9 +87,7 @@ async fn append(store: &FileStore, records: &[Record]) -> Vec<Appended> {
 
 fn gunzip(path: &Path) -> String {
     let mut text = String::new();
-    GzDecoder::new(fs::File::open(path).unwrap())
-        .read_to_string(&mut text)
-        .unwrap();
+    GzDecoder::new(fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
     text
 }
 
@@ -119,9 +111,7 @@ async fn the_file_and_its_directory_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     let path = place.directory.path().join("var/deep/audit.log");
-    let store = FileStore::with_options(FileOptions::new(&path))
-        .await
-        .unwrap();
+    let store = FileStore::with_options(FileOptions::new(&path)).await.unwrap();
     append(&store, &records(1)).await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
@@ -145,18 +135,8 @@ async fn a_repeated_event_is_written_once_and_a_changed_one_refused() {
     );
     let store = place.open().await;
     let answers = append(&store, &twice).await;
-    assert_eq!(
-        answers,
-        [
-            INSERTED,
-            Appended::Duplicate,
-            Appended::Refused(conflict.clone())
-        ]
-    );
-    assert_eq!(
-        append(&store, &records).await,
-        [Appended::Duplicate, INSERTED]
-    );
+    assert_eq!(answers, [INSERTED, Appended::Duplicate, Appended::Refused(conflict.clone())]);
+    assert_eq!(append(&store, &records).await, [Appended::Duplicate, INSERTED]);
     drop(store);
     // What was written is known again after a restart.
     let store = place.open().await;
@@ -165,10 +145,7 @@ async fn a_repeated_event_is_written_once_and_a_changed_one_refused() {
         append(&store, &again).await,
         [Appended::Duplicate, Appended::Refused(conflict), INSERTED]
     );
-    assert_eq!(
-        place.text(),
-        lines(&[records, again[2..].to_vec()].concat())
-    );
+    assert_eq!(place.text(), lines(&[records, again[2..].to_vec()].concat()));
 }
 
 #[tokio::test]
@@ -176,10 +153,7 @@ async fn an_event_that_is_no_line_is_refused_alone() {
     let place = Place::new();
     let store = place.open().await;
     let mut broken = record(0);
-    broken.body = String::from_utf8(broken.body)
-        .unwrap()
-        .replace(',', ",\n")
-        .into_bytes();
+    broken.body = String::from_utf8(broken.body).unwrap().replace(',', ",\n").into_bytes();
     let mut long = record(1);
     long.body.resize((1 << 20) + 1, b' ');
     let good = record(2);
@@ -210,11 +184,7 @@ async fn a_last_line_torn_anywhere_is_mended() {
         let stayed = cut + 1 >= last.len();
         assert_eq!(
             place.text(),
-            if stayed {
-                whole.clone() + &last
-            } else {
-                whole.clone()
-            },
+            if stayed { whole.clone() + &last } else { whole.clone() },
             "cut at {cut}"
         );
         let kept = fs::read_to_string(place.directory.path().join("audit.log.torn")).ok();
@@ -222,16 +192,8 @@ async fn a_last_line_torn_anywhere_is_mended() {
         assert_eq!(kept, lost.then(|| torn.to_owned() + "\n"), "cut at {cut}");
         // The batch comes again, since it was not acknowledged.
         let answers = append(&store, &records).await;
-        let third = if stayed {
-            Appended::Duplicate
-        } else {
-            INSERTED
-        };
-        assert_eq!(
-            answers,
-            [Appended::Duplicate, Appended::Duplicate, third],
-            "cut at {cut}"
-        );
+        let third = if stayed { Appended::Duplicate } else { INSERTED };
+        assert_eq!(answers, [Appended::Duplicate, Appended::Duplicate, third], "cut at {cut}");
         assert_eq!(place.text(), lines(&records), "cut at {cut}");
     }
 }
@@ -252,10 +214,7 @@ async fn a_file_of_something_else_is_left_alone() {
     assert_eq!(place.text().len(), long.len());
     fs::remove_file(place.path()).unwrap();
     fs::create_dir(place.path()).unwrap();
-    assert_eq!(
-        place.try_open("").await.unwrap_err().kind(),
-        ErrorKind::Away
-    );
+    assert_eq!(place.try_open("").await.unwrap_err().kind(), ErrorKind::Away);
 }
 
 #[tokio::test]
@@ -264,10 +223,7 @@ async fn a_second_appender_is_refused_by_name() {
     let first = place.open().await;
     let error = place.try_open("").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Away);
-    assert_eq!(
-        error.found(),
-        format!("process {} appends to it already", std::process::id())
-    );
+    assert_eq!(error.found(), format!("process {} appends to it already", std::process::id()));
     drop(first);
     place.open().await;
 }
@@ -322,10 +278,8 @@ async fn rotates_by_size_compresses_and_keeps_a_number() {
         })
         .await;
     // The newest are kept, and no event is split or lost between them.
-    let mut kept: String = rotated
-        .iter()
-        .map(|name| gunzip(&place.directory.path().join(name)))
-        .collect();
+    let mut kept: String =
+        rotated.iter().map(|name| gunzip(&place.directory.path().join(name))).collect();
     kept.push_str(&place.text());
     assert_eq!(kept, lines(&records[10..]));
     // Repeated events of a file rotated by this very handle are still known.
@@ -337,29 +291,19 @@ async fn an_unfinished_compression_is_done_again() {
     let place = Place::new();
     let records = records(2);
     let file = |name: &str| place.directory.path().join(name);
-    let (one, two) = (
-        "audit.log.20260101T000000.000000Z",
-        "audit.log.20260102T000000.000000Z",
-    );
+    let (one, two) = ("audit.log.20260101T000000.000000Z", "audit.log.20260102T000000.000000Z");
     // Killed while compressing the first, and before removing the second.
     fs::write(file(one), lines(&records[..1])).unwrap();
     fs::write(file(&format!("{one}.gz.tmp")), "half").unwrap();
     fs::write(file(two), lines(&records[1..])).unwrap();
     fs::write(file(&format!("{two}.gz")), "as good as whole").unwrap();
-    let foreign = [
-        "audit.log.20260101",
-        "audit.log.20260101T000000.000000Z.bz2",
-    ];
+    let foreign = ["audit.log.20260101", "audit.log.20260101T000000.000000Z.bz2"];
     for name in foreign {
         fs::write(file(name), "not ours").unwrap();
     }
     let _store = place.open_with("?rotate=1MB&keep=2").await;
-    let expected = [
-        foreign[0].to_owned(),
-        foreign[1].to_owned(),
-        format!("{one}.gz"),
-        format!("{two}.gz"),
-    ];
+    let expected =
+        [foreign[0].to_owned(), foreign[1].to_owned(), format!("{one}.gz"), format!("{two}.gz")];
     let rotated = place
         .until("both compressed", |names| {
             let mut sorted = expected.to_vec();
@@ -374,18 +318,13 @@ async fn an_unfinished_compression_is_done_again() {
 #[tokio::test]
 async fn keeps_by_age_and_can_leave_files_plain() {
     let place = Place::new();
-    let old = place
-        .directory
-        .path()
-        .join("audit.log.20200101T000000.000000Z");
+    let old = place.directory.path().join("audit.log.20200101T000000.000000Z");
     fs::write(&old, "old").unwrap();
     let records = records(2);
     let store = place.open_with("?rotate=1&keep=90d&compress=false").await;
     append(&store, &records[..1]).await;
     append(&store, &records[1..]).await;
-    let rotated = place
-        .until("the old file removed", |names| names.len() == 1)
-        .await;
+    let rotated = place.until("the old file removed", |names| names.len() == 1).await;
     assert!(rotated[0].ends_with('Z'), "{rotated:?}");
     assert_eq!(
         fs::read_to_string(place.directory.path().join(&rotated[0])).unwrap(),
@@ -423,10 +362,7 @@ fn options_are_read_from_the_url() {
         (Rotate::Daily, Keep::For(Duration::from_secs(90 * 86_400)))
     );
     assert!(daily.compress);
-    assert_eq!(
-        FileOptions::parse("a?rotate=2GiB").unwrap().rotate,
-        Rotate::Size(2 << 30)
-    );
+    assert_eq!(FileOptions::parse("a?rotate=2GiB").unwrap().rotate, Rotate::Size(2 << 30));
     assert_eq!(FileOptions::parse("a").unwrap(), FileOptions::new("a"));
 }
 
@@ -446,18 +382,9 @@ fn every_wrong_option_is_named_at_once() {
     );
     for (location, found) in [
         ("", "path: expected the path of a file, found \"\""),
-        (
-            "logs/",
-            "path: expected the path of a file, found \"logs/\"",
-        ),
-        (
-            "//host/a",
-            "path: \"host/a\" begins with a host; write file:///PATH or file:PATH",
-        ),
-        (
-            "a?keep=3",
-            "keep: is about rotated files, so it needs rotate as well",
-        ),
+        ("logs/", "path: expected the path of a file, found \"logs/\""),
+        ("//host/a", "path: \"host/a\" begins with a host; write file:///PATH or file:PATH"),
+        ("a?keep=3", "keep: is about rotated files, so it needs rotate as well"),
         (
             "a?rotate=99999999999999999999",
             "rotate: expected a size such as 100MB, or daily, found \"99999999999999999999\"",
@@ -505,10 +432,7 @@ async fn a_full_disk_loses_nothing_and_leaves_no_half_line() {
             }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Away);
-                assert_eq!(
-                    error.advice(),
-                    Some("free disk space; the events wait in the queue")
-                );
+                assert_eq!(error.advice(), Some("free disk space; the events wait in the queue"));
                 break batch;
             }
         }
@@ -537,16 +461,12 @@ impl SmallDisk {
             .args(["-t", "tmpfs", "-o", "size=1m", "annals-test"])
             .arg(at)
             .output();
-        mount
-            .is_ok_and(|output| output.status.success())
-            .then(|| Self(at.to_owned()))
+        mount.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
     }
 
     fn grow(at: &Path) {
-        let grown = std::process::Command::new("mount")
-            .args(["-o", "remount,size=8m"])
-            .arg(at)
-            .status();
+        let grown =
+            std::process::Command::new("mount").args(["-o", "remount,size=8m"]).arg(at).status();
         assert!(grown.unwrap().success());
     }
 }
@@ -555,10 +475,7 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily: the directory must be removable even after a failed test.
-        let unmounted = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(&self.0)
-            .status();
+        let unmounted = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
         drop(unmounted);
     }
 }

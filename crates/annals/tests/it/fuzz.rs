@@ -67,10 +67,8 @@ fn mutate(seed: &[u8], dice: &mut Dice) -> Vec<u8> {
 #[test]
 fn mutated_golden_events_keep_the_invariants() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1");
-    let mut names: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.sort();
     let mut dice = Dice(0x5eed);
     let mut accepted = 0;
@@ -81,8 +79,5 @@ fn mutated_golden_events_keep_the_invariants() {
         }
     }
     // Mutations that break all would show little.
-    assert!(
-        accepted > 100,
-        "{accepted} of the mutated events were accepted"
-    );
+    assert!(accepted > 100, "{accepted} of the mutated events were accepted");
 }

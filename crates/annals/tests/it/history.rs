@@ -63,7 +63,10 @@ async fn a_value_finds_its_own_events_newest_first_and_typed() {
     )
     .await;
     let audits = product(0).audits(&store).await.unwrap();
-    assert_eq!(audits.iter().map(|audit| &*audit.action).collect::<Vec<_>>(), ["updated", "created"]);
+    assert_eq!(
+        audits.iter().map(|audit| &*audit.action).collect::<Vec<_>>(),
+        ["updated", "created"]
+    );
     assert_eq!((audits[0].old("price"), audits[0].new("price")), (Some(1000_i64), Some(1200_i64)));
     assert_eq!(audits[0].new::<String>("price"), None, "it does not fit");
     assert_eq!(audits[0].new::<String>("code"), None, "it was redacted");

@@ -355,7 +355,8 @@ fn a_proof_reads_each_tile_once() {
 fn a_leaf_commits_to_id_salt_and_bytes() {
     let id: annals::EventId = "01a202b2-c57b-71f3-8a2b-5c0d9e4f1a67".parse().unwrap();
     let salt = [7; 32];
-    let by_hand: Hash = Sha256::digest([b"annals/leaf/v1\n".as_slice(), &salt, b"{}"].concat()).into();
+    let by_hand: Hash =
+        Sha256::digest([b"annals/leaf/v1\n".as_slice(), &salt, b"{}"].concat()).into();
     assert_eq!(commitment(&salt, b"{}"), by_hand);
     let entry = entry(id, &by_hand);
     assert_eq!(entry.to_vec(), [&[1], id.as_bytes().as_slice(), &by_hand].concat());

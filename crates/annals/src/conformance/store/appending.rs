@@ -12,7 +12,10 @@ fn bodies_of(records: &[Record]) -> Vec<Vec<u8>> {
 
 /// Another event under the id of `record`.
 fn conflicting(record: &Record) -> Record {
-    Record { body: [&record.body[..record.body.len() - 1], b",\"reason\":\"x\"}"].concat(), ..record.clone() }
+    Record {
+        body: [&record.body[..record.body.len() - 1], b",\"reason\":\"x\"}"].concat(),
+        ..record.clone()
+    }
 }
 
 /// Small and large events, of any characters, in several batches.

@@ -147,7 +147,8 @@ async fn check_query(store: &Arc<dyn Store>, random: &mut Random) -> Result<()> 
 async fn check_whole(store: &Arc<dyn Store>, model: &Model) -> Result<()> {
     let stored = whole(&**store).await?;
     let as_stored = |event: &Stored| (event.position, event.id, event.body.clone());
-    let as_known = |(position, record): (&u64, &Record)| (*position, record.id, record.body.clone());
+    let as_known =
+        |(position, record): (&u64, &Record)| (*position, record.id, record.body.clone());
     let stored: Vec<_> = stored.iter().map(as_stored).collect();
     let known: Vec<_> = model.events.iter().map(as_known).collect();
     assert_eq!(stored, known);

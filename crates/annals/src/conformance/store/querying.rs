@@ -141,7 +141,9 @@ pub async fn events_of_one_moment_have_an_order(place: &dyn StorePlace) -> Resul
         record.into_iter().flatten()
     };
     append_new(&*store, &(0..30).flat_map(same).collect::<Vec<_>>()).await?;
-    for filter in [Filter::default(), Filter { entity: Some(Entity::new("product", 1)), ..Filter::default() }] {
+    for filter in
+        [Filter::default(), Filter { entity: Some(Entity::new("product", 1)), ..Filter::default() }]
+    {
         let newest = found(&*store, Query::newest(filter.clone()).limit(4)).await?;
         let oldest = found(&*store, Query::newest(filter).limit(4).oldest_first()).await?;
         assert!(newest.is_sorted_by(|a, b| a > b), "{newest:?}");

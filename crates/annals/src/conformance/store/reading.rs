@@ -85,7 +85,8 @@ pub async fn handles_append_side_by_side(place: &dyn StorePlace) -> Result<()> {
             for batch in batches {
                 let answers = store.append(batch).await?;
                 assert!(!answers.iter().any(|answer| matches!(answer, Appended::Refused(_))));
-                inserted += answers.iter().filter(|answer| matches!(answer, Appended::Inserted(_))).count();
+                inserted +=
+                    answers.iter().filter(|answer| matches!(answer, Appended::Inserted(_))).count();
             }
             Ok::<_, crate::Error>(inserted)
         }

@@ -10,11 +10,7 @@ fn scan(text: &str) -> Result<String, String> {
     let (mut out, mut faults) = (String::new(), Vec::new());
     compact(text, &mut out, &mut faults).map_err(|fault| fault.to_string())?;
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    if faults.is_empty() {
-        Ok(out)
-    } else {
-        Err(faults.join("; "))
-    }
+    if faults.is_empty() { Ok(out) } else { Err(faults.join("; ")) }
 }
 
 /// Texts near JSON: a generated value with white space, then a few edits.
@@ -34,18 +30,14 @@ fn near_json() -> impl Strategy<Value = String> {
             prop::collection::vec(spaced.clone(), 0..4)
                 .prop_map(|items| format!("[{}]", items.join(","))),
             prop::collection::vec((key, spaced), 0..4).prop_map(|pairs| {
-                let pairs: Vec<String> = pairs
-                    .iter()
-                    .map(|(key, value)| format!("{key}:{value}"))
-                    .collect();
+                let pairs: Vec<String> =
+                    pairs.iter().map(|(key, value)| format!("{key}:{value}")).collect();
                 format!("{{{}}}", pairs.join(","))
             }),
         ]
     });
-    let edit = (
-        any::<prop::sample::Index>(),
-        prop::option::of("[\\[\\]{},:\"0-9eE.+\\-\\\\ a\u{0}]"),
-    );
+    let edit =
+        (any::<prop::sample::Index>(), prop::option::of("[\\[\\]{},:\"0-9eE.+\\-\\\\ a\u{0}]"));
     (value, prop::collection::vec(edit, 0..3)).prop_map(|(text, edits)| {
         let mut characters: Vec<char> = text.chars().collect();
         for (at, insert) in edits {

@@ -87,11 +87,7 @@ impl CurrentFile {
         let mut file = private(&self.options.path).map_err(|error| explain(&*doing, error))?;
         let found = file.metadata().map_err(|error| explain(&*doing, error))?;
         if !found.is_file() {
-            return Err(Error::new(
-                ErrorKind::Usage,
-                doing,
-                "it is not a regular file",
-            ));
+            return Err(Error::new(ErrorKind::Usage, doing, "it is not a regular file"));
         }
         let identity = Identity::of(&found);
         let mut len = found.len();
@@ -101,8 +97,7 @@ impl CurrentFile {
             && durable <= len
         {
             // What lies beyond was never acknowledged.
-            file.set_len(durable)
-                .map_err(|error| explain(&*doing, error))?;
+            file.set_len(durable).map_err(|error| explain(&*doing, error))?;
             len = durable;
             known = true;
         }
@@ -118,12 +113,7 @@ impl CurrentFile {
         }
         self.durable = None;
         let day = found.modified().map_or(Timestamp::MIN, Timestamp::from);
-        self.open = Some(OpenFile {
-            file,
-            identity,
-            len,
-            day: day_of(day),
-        });
+        self.open = Some(OpenFile { file, identity, len, day: day_of(day) });
         Ok(())
     }
 
@@ -198,10 +188,7 @@ impl CurrentFile {
         }
         if let Err(error) = self.rotation.rotate() {
             // A file that grows is better than events that wait.
-            tracing::warn!(
-                "cannot rotate {}, and append to it further: {error}",
-                self.url
-            );
+            tracing::warn!("cannot rotate {}, and append to it further: {error}", self.url);
             return Ok(());
         }
         self.open = None;
@@ -210,12 +197,7 @@ impl CurrentFile {
         let begun = private(path).and_then(|file| {
             let identity = Identity::of(&file.metadata()?);
             sync_directory(path)?;
-            Ok(OpenFile {
-                file,
-                identity,
-                len: 0,
-                day: day_of(Timestamp::now()),
-            })
+            Ok(OpenFile { file, identity, len: 0, day: day_of(Timestamp::now()) })
         });
         self.open = Some(begun.map_err(|error| explain(doing, error))?);
         Ok(())
@@ -229,10 +211,7 @@ impl CurrentFile {
                 "it is not open",
             ));
         };
-        let written = open
-            .file
-            .write_all(&self.lines)
-            .and_then(|()| open.file.sync_data());
+        let written = open.file.write_all(&self.lines).and_then(|()| open.file.sync_data());
         let Err(error) = written else {
             open.len += self.lines.len() as u64;
             open.day = day_of(Timestamp::now());
@@ -242,16 +221,10 @@ impl CurrentFile {
         // Cut at once what readers must not take for events. Whether that works
         // or not, the next batch opens the file anew and cuts again.
         if let Err(error) = open.file.set_len(open.len) {
-            tracing::warn!(
-                "cannot cut off what was not written whole of {}: {error}",
-                self.url
-            );
+            tracing::warn!("cannot cut off what was not written whole of {}: {error}", self.url);
         }
         self.open = None;
-        Err(explain(
-            format!("append {} bytes to {}", self.lines.len(), self.url),
-            error,
-        ))
+        Err(explain(format!("append {} bytes to {}", self.lines.len(), self.url), error))
     }
 }
 
@@ -259,10 +232,7 @@ impl Identity {
     #[cfg(unix)]
     fn of(found: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-        }
+        Self { device: found.dev(), inode: found.ino() }
     }
 
     #[cfg(not(unix))]
@@ -287,10 +257,7 @@ pub(super) fn private(path: &Path) -> io::Result<File> {
 
 /// Makes the directory for its owner alone, unless it is there.
 fn make_directory(path: &Path) -> io::Result<()> {
-    let Some(directory) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    else {
+    let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
         return Ok(());
     };
     if directory.is_dir() {
@@ -326,10 +293,7 @@ fn mend(file: &mut File, len: u64, path: &Path) -> Result<u64> {
     if end.last() == Some(&b'\n') {
         return Ok(len);
     }
-    let kept = end
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
+    let kept = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     if kept == 0 && from > 0 {
         return Err(damaged("its last line is longer than any event"));
     }
@@ -361,10 +325,7 @@ fn keep_torn(path: &Path, torn: &[u8]) -> io::Result<PathBuf> {
     let aside = PathBuf::from(aside);
     let mut file = private(&aside)?;
     if file.metadata()?.len() > MAX_TORN {
-        tracing::warn!(
-            "{} is over {MAX_TORN} bytes long and begins anew",
-            aside.display()
-        );
+        tracing::warn!("{} is over {MAX_TORN} bytes long and begins anew", aside.display());
         file.set_len(0)?;
     }
     file.write_all(&[torn, b"\n"].concat())?;

@@ -31,9 +31,7 @@ impl Lock {
             Err(TryLockError::WouldBlock) => return Err(held(doing(), &mut file)),
         }
         // Who holds it is a courtesy to whoever finds it held.
-        let noted = file
-            .set_len(0)
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         if let Err(error) = noted {
             tracing::warn!("cannot note the process id in {}: {error}", name.display());
         }
@@ -43,9 +41,7 @@ impl Lock {
 
 fn held(doing: String, file: &mut File) -> Error {
     let mut holder = String::new();
-    let read = file
-        .rewind()
-        .and_then(|()| file.take(32).read_to_string(&mut holder));
+    let read = file.rewind().and_then(|()| file.take(32).read_to_string(&mut holder));
     let found = match (read, holder.trim().parse::<u32>()) {
         (Ok(_), Ok(pid)) => format!("process {pid} appends to it already"),
         _ => "another process appends to it already".to_owned(),

@@ -43,12 +43,7 @@ pub enum Keep {
 impl FileOptions {
     /// A file that never rotates.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            rotate: Rotate::Never,
-            keep: Keep::All,
-            compress: true,
-        }
+        Self { path: path.into(), rotate: Rotate::Never, keep: Keep::All, compress: true }
     }
 
     /// Reads what follows `file:`: `PATH?rotate=100MB&keep=30&compress=true`. A
@@ -73,9 +68,7 @@ impl FileOptions {
         }
         if !seen.contains(&"rotate") {
             for key in ["keep", "compress"].iter().filter(|key| seen.contains(key)) {
-                faults.push(format!(
-                    "{key}: is about rotated files, so it needs rotate as well"
-                ));
+                faults.push(format!("{key}: is about rotated files, so it needs rotate as well"));
             }
         }
         if faults.is_empty() {
@@ -113,9 +106,7 @@ fn local(path: &str, faults: &mut Vec<String>) -> String {
         }
     };
     if local.is_empty() || local.ends_with('/') {
-        faults.push(format!(
-            "path: expected the path of a file, found {local:?}"
-        ));
+        faults.push(format!("path: expected the path of a file, found {local:?}"));
     }
     local.to_owned()
 }
@@ -149,16 +140,10 @@ fn keep(value: &str) -> Result<Keep, String> {
     let (number, unit) = split(value);
     let fault =
         || format!("expected a number of files such as 30, or an age such as 90d, found {value:?}");
-    let number: u64 = number
-        .parse()
-        .ok()
-        .filter(|number| *number > 0)
-        .ok_or_else(fault)?;
+    let number: u64 = number.parse().ok().filter(|number| *number > 0).ok_or_else(fault)?;
     let hours: u64 = match unit {
         "" => {
-            return usize::try_from(number)
-                .map(Keep::Files)
-                .map_err(|_| fault());
+            return usize::try_from(number).map(Keep::Files).map_err(|_| fault());
         }
         "h" => 1,
         "d" => 24,
@@ -171,8 +156,5 @@ fn keep(value: &str) -> Result<Keep, String> {
 
 /// The digits that a text begins with, and what follows them.
 fn split(text: &str) -> (&str, &str) {
-    text.split_at(
-        text.find(|character: char| !character.is_ascii_digit())
-            .unwrap_or(text.len()),
-    )
+    text.split_at(text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len()))
 }

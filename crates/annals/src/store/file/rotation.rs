@@ -66,10 +66,7 @@ impl Rotation {
     pub(super) fn start(options: &FileOptions) -> Result<Self> {
         let shelf = Shelf::of(options);
         if options.rotate == Rotate::Never {
-            return Ok(Self {
-                shelf,
-                tidier: None,
-            });
+            return Ok(Self { shelf, tidier: None });
         }
         let (wake, woken) = mpsc::sync_channel(1);
         let stop = Arc::new(AtomicBool::new(false));
@@ -90,14 +87,7 @@ impl Rotation {
         });
         let thread =
             spawned.map_err(|error| explain(format!("tidy {}", shelf.path.display()), error))?;
-        Ok(Self {
-            shelf,
-            tidier: Some(Tidier {
-                wake: Some(wake),
-                stop,
-                thread: Some(thread),
-            }),
-        })
+        Ok(Self { shelf, tidier: Some(Tidier { wake: Some(wake), stop, thread: Some(thread) }) })
     }
 
     /// Moves the current file to the name of this moment; on an error it has its
@@ -105,9 +95,7 @@ impl Rotation {
     pub(super) fn rotate(&self) -> io::Result<()> {
         let newest = self.shelf.files()?.keys().next_back().copied();
         // Never an earlier name than there is, even if the clock was set back.
-        let after = newest.map_or(Timestamp::MIN, |newest| {
-            newest.after(Duration::from_micros(1))
-        });
+        let after = newest.map_or(Timestamp::MIN, |newest| newest.after(Duration::from_micros(1)));
         let stamp = Timestamp::now().max(after);
         fs::rename(&self.shelf.path, self.shelf.file(stamp, ""))?;
         if let Some(wake) = self.tidier.as_ref().and_then(|tidier| tidier.wake.as_ref()) {
@@ -131,10 +119,7 @@ impl Drop for Tidier {
 
 impl Shelf {
     fn of(options: &FileOptions) -> Self {
-        let parent = options
-            .path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
+        let parent = options.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let mut prefix = options.path.file_name().unwrap_or_default().to_owned();
         prefix.push(".");
         Self {
@@ -148,11 +133,7 @@ impl Shelf {
 
     /// The path of the file that was rotated at `stamp`, in one of its forms.
     fn file(&self, stamp: Timestamp, form: &str) -> PathBuf {
-        let stamp: String = stamp
-            .to_string()
-            .chars()
-            .filter(|c| !matches!(c, '-' | ':'))
-            .collect();
+        let stamp: String = stamp.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
         let mut name = self.prefix.clone();
         name.push(stamp);
         name.push(form);
@@ -216,11 +197,9 @@ impl Shelf {
             }
             match forms {
                 // The compressed one got its name when it was whole.
-                Forms {
-                    plain: true,
-                    compressed: true,
-                    ..
-                } => fs::remove_file(self.file(stamp, ""))?,
+                Forms { plain: true, compressed: true, .. } => {
+                    fs::remove_file(self.file(stamp, ""))?
+                }
                 Forms { plain: true, .. } if self.compress && !self.compress(stamp, stop)? => {
                     return Ok(());
                 }
@@ -231,11 +210,9 @@ impl Shelf {
     }
 
     fn remove(&self, stamp: Timestamp, forms: Forms) -> io::Result<()> {
-        for (is_there, form) in [
-            (forms.plain, ""),
-            (forms.compressed, COMPRESSED),
-            (forms.begun, BEGUN),
-        ] {
+        for (is_there, form) in
+            [(forms.plain, ""), (forms.compressed, COMPRESSED), (forms.begun, BEGUN)]
+        {
             if is_there {
                 let file = self.file(stamp, form);
                 fs::remove_file(&file)?;
@@ -271,13 +248,8 @@ fn write_compressed(plain: &Path, begun: &Path, stop: &AtomicBool) -> io::Result
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let to = options.open(begun)?;
     to.set_permissions(from.metadata()?.permissions())?;
-    let name = plain
-        .file_name()
-        .and_then(OsStr::to_str)
-        .unwrap_or_default();
-    let mut gzip = GzBuilder::new()
-        .filename(name)
-        .write(to, Compression::default());
+    let name = plain.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let mut gzip = GzBuilder::new().filename(name).write(to, Compression::default());
     let mut chunk = vec![0; 64 * 1024];
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -297,8 +269,6 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -67,9 +67,7 @@ mod tests {
     #[test]
     fn knows_a_generation_and_forgets_what_is_older_than_two() {
         let mut window = Window::default();
-        let ids: Vec<EventId> = (0..=2 * GENERATION)
-            .map(|_| EventId::at(Timestamp::MIN))
-            .collect();
+        let ids: Vec<EventId> = (0..=2 * GENERATION).map(|_| EventId::at(Timestamp::MIN)).collect();
         for id in &ids {
             assert_eq!(window.meet(*id, b"body"), Met::First);
         }

@@ -145,9 +145,8 @@ impl Append<'_> {
 
     /// What to answer for an id that is stored already.
     fn known(&self, record: &Record) -> Result<Appended, Failure> {
-        let mut same = self
-            .transaction
-            .prepare_cached("SELECT body = ?2 FROM annals_events WHERE id = ?1")?;
+        let mut same =
+            self.transaction.prepare_cached("SELECT body = ?2 FROM annals_events WHERE id = ?1")?;
         if same.query_row((record.id.as_bytes(), &record.body), |row| row.get(0))? {
             return Ok(Appended::Duplicate);
         }
@@ -167,7 +166,10 @@ impl Append<'_> {
 
 /// The largest id that was pruned. Ids begin with the event's time, so most new
 /// ones are larger, and need no search among the tombstones.
-fn newest_tombstone(transaction: &Transaction<'_>, head: &Head) -> Result<Option<EventId>, Failure> {
+fn newest_tombstone(
+    transaction: &Transaction<'_>,
+    head: &Head,
+) -> Result<Option<EventId>, Failure> {
     if head.events == head.size {
         return Ok(None);
     }

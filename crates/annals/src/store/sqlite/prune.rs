@@ -98,7 +98,11 @@ fn bury(
     while let Some(row) = rows.next()? {
         let salt: [u8; SALT_BYTES] = row.get(2)?;
         let body = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
-        tombstones.push((row.get::<_, i64>(0)?, row.get::<_, [u8; 16]>(1)?, log::commitment(&salt, body)));
+        tombstones.push((
+            row.get::<_, i64>(0)?,
+            row.get::<_, [u8; 16]>(1)?,
+            log::commitment(&salt, body),
+        ));
         removed.events += 1;
         removed.bytes += body.len() as u64;
     }

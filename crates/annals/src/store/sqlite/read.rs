@@ -42,7 +42,11 @@ pub(super) fn get(connection: &Connection, id: EventId) -> Result<Option<Stored>
     rows.next()?.map(stored).transpose()
 }
 
-pub(super) fn window(connection: &Connection, from: u64, limit: usize) -> Result<Vec<Stored>, Failure> {
+pub(super) fn window(
+    connection: &Connection,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<Stored>, Failure> {
     let sql = concat!(
         "SELECT ",
         columns!(),
@@ -54,7 +58,9 @@ pub(super) fn window(connection: &Connection, from: u64, limit: usize) -> Result
     let mut rows = select.query((from, limit))?;
     let mut events = Vec::new();
     let mut bytes = 0;
-    while bytes < ANSWER_BYTES && let Some(row) = rows.next()? {
+    while bytes < ANSWER_BYTES
+        && let Some(row) = rows.next()?
+    {
         let event = stored(row)?;
         bytes += event.body.len();
         events.push(event);

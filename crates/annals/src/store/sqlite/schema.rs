@@ -59,10 +59,15 @@ fn checked(connection: &Connection, doing: &str) -> Result<Option<usize>> {
         .map_err(failed)?;
     let Some(text) = text else { return Ok(None) };
     let version: usize = text.parse().map_err(|_| {
-        Error::new(ErrorKind::Damaged, doing, format!("its schema's version is {text:?}, no number"))
+        Error::new(
+            ErrorKind::Damaged,
+            doing,
+            format!("its schema's version is {text:?}, no number"),
+        )
     })?;
     if version > VERSION {
-        let found = format!("its schema is of version {version}, this program knows up to {VERSION}");
+        let found =
+            format!("its schema is of version {version}, this program knows up to {VERSION}");
         return Err(Error::new(ErrorKind::Damaged, doing, found)
             .hint("a newer Annals wrote it: use that one or a newer one"));
     }
@@ -77,8 +82,9 @@ fn name(transaction: &Transaction<'_>, new: bool, doing: &str) -> Result<()> {
     transaction.execute(SET, ("schema", VERSION.to_string())).map_err(failed)?;
     if new {
         let mut random = [0; 16];
-        getrandom::fill(&mut random)
-            .map_err(|error| Error::new(ErrorKind::Away, doing, format!("no random numbers: {error}")))?;
+        getrandom::fill(&mut random).map_err(|error| {
+            Error::new(ErrorKind::Away, doing, format!("no random numbers: {error}"))
+        })?;
         transaction.execute(SET, ("uuid", uuid(random))).map_err(failed)?;
     }
     Ok(())

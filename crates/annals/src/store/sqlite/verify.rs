@@ -42,7 +42,9 @@ pub(super) fn verify(connection: &mut Connection) -> Result<LogCheck, Failure> {
         let expected = edge.size() + leaves.len() as u64;
         let position: u64 = row.get(0)?;
         if position != expected {
-            return Err(wrong(format!("position {position} follows {expected}, which is missing")).into());
+            return Err(
+                wrong(format!("position {position} follows {expected}, which is missing")).into()
+            );
         }
         events += u64::from(row.get_ref(2)? != rusqlite::types::ValueRef::Null);
         leaves.push(leaf(row)?);

@@ -195,10 +195,19 @@ mod tests {
         let entity = Some(Entity::new("product", 42));
         let actor = Some(ActorFilter { kind: None, id: "7".to_owned() });
         let filters = [
-            (Filter { entity: entity.clone(), ..all() }, "annals_events_entity (entity_type=? AND entity_id=? AND "),
-            (Filter { entity, actor: actor.clone(), ..all() }, "annals_events_entity (entity_type=? AND entity_id=? AND "),
+            (
+                Filter { entity: entity.clone(), ..all() },
+                "annals_events_entity (entity_type=? AND entity_id=? AND ",
+            ),
+            (
+                Filter { entity, actor: actor.clone(), ..all() },
+                "annals_events_entity (entity_type=? AND entity_id=? AND ",
+            ),
             (Filter { actor, ..all() }, "annals_events_actor (actor_id=? AND "),
-            (Filter { tenant: Some("acme".to_owned()), ..all() }, "annals_events_tenant (tenant=? AND "),
+            (
+                Filter { tenant: Some("acme".to_owned()), ..all() },
+                "annals_events_tenant (tenant=? AND ",
+            ),
             (Filter { outcome: Some(Outcome::Denied), ..all() }, "annals_events_time ("),
             (all(), "annals_events_time ("),
         ];
@@ -208,7 +217,10 @@ mod tests {
                 assert!(plan.starts_with("SEARCH annals_events USING INDEX "), "{plan}");
                 assert!(plan.contains(index), "{plan}");
                 assert!(!plan.contains("TEMP B-TREE"), "{plan}");
-                assert!(plan.contains("occurred_at"), "it begins where the last page ended: {plan}");
+                assert!(
+                    plan.contains("occurred_at"),
+                    "it begins where the last page ended: {plan}"
+                );
             }
         }
     }

@@ -16,21 +16,14 @@ pub(crate) fn check(data: &[u8]) -> bool {
             let message = fault.to_string();
             assert!(!fault.faults().is_empty());
             assert!(!message.chars().any(char::is_control), "{message:?}");
-            assert!(
-                message.len() < 128 * 1024,
-                "a message of {} bytes",
-                message.len()
-            );
+            assert!(message.len() < 128 * 1024, "a message of {} bytes", message.len());
             false
         }
         Ok(accepted) => {
             let bytes = accepted.event.encode().unwrap();
             assert!(bytes.len() <= MAX_EVENT_BYTES);
             assert!(!bytes.contains(&b'\n'), "an event is one line");
-            assert!(
-                serde_json::from_str::<serde_json::Value>(text).is_ok(),
-                "JSON to others too"
-            );
+            assert!(serde_json::from_str::<serde_json::Value>(text).is_ok(), "JSON to others too");
             assert_eq!(Event::decode(&bytes).unwrap(), accepted.event);
             let record = Record::decode(bytes.clone()).unwrap();
             assert_eq!(record.id, accepted.event.id);
