@@ -2,7 +2,7 @@
 //!
 //! Every function gives text with colours in it, which [`crate::out::Out`] takes
 //! away again where nobody looks. Whatever comes out of an event is hostile and
-//! passes through [`shown`].
+//! passes through [`shown()`].
 
 pub(crate) mod diff;
 pub(crate) mod line;

@@ -1,6 +1,8 @@
 //! An event inside the application's own sqlx transaction: commit and it is
 //! there, roll back and it is not. Prints the events that are in the queue.
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -187,6 +187,7 @@ impl Audit {
     /// Records an event, with what the current [`Scope`] knows. Does no I/O and
     /// never panics. A fault of the event, or a full buffer, is told by the
     /// receipt.
+    #[allow(clippy::needless_pass_by_value, reason = "the event is the callee's to keep")]
     pub fn record(&self, event: Event) -> Receipt {
         self.record_as(&event, self.buffer.options.delivery)
     }
@@ -206,6 +207,7 @@ impl Audit {
 
     /// Records an event that another producer made, as it is: without scope,
     /// service and producer, so that forwarding it again gives the same bytes.
+    #[allow(clippy::needless_pass_by_value, reason = "the event is the callee's to keep")]
     pub fn forward(&self, event: Event) -> Receipt {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();

@@ -36,7 +36,6 @@ pub struct Recorder {
 
 /// One event, to be asserted about. Every assertion panics with what was recorded.
 #[derive(Debug)]
-#[must_use = "assert something about it, or call Recorder::one for its own assertion"]
 pub struct Recorded(Event);
 
 impl Recorder {

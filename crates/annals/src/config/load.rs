@@ -44,7 +44,7 @@ impl Config {
                     }
                 }
                 Err(what) => {
-                    faults.push(Fault::new(origin.clone(), describe(&origin, setting, &what)))
+                    faults.push(Fault::new(origin.clone(), describe(&origin, setting, &what)));
                 }
             }
         }
@@ -78,7 +78,7 @@ fn flags(sources: &Sources, faults: &mut Vec<Fault>) -> Layer {
         let origin = Origin::Flag(flag.name);
         match (Setting::find(flag.key), flag.values.as_slice()) {
             (None, _) => {
-                faults.push(Fault::new(origin, format!("sets `{}`, which is no setting", flag.key)))
+                faults.push(Fault::new(origin, format!("sets `{}`, which is no setting", flag.key)));
             }
             (Some(_), []) => {}
             (Some(setting), many) if setting.kind == Kind::Urls => {

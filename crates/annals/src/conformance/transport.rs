@@ -23,13 +23,16 @@ pub trait TransportFactory: Send + Sync {
     }
 }
 
+/// What a case does, given the queue's factory.
+pub type Run = for<'a> fn(&'a dyn TransportFactory) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// One requirement.
 #[derive(Clone, Copy)]
 pub struct Case {
     /// What is required.
     pub name: &'static str,
     /// Panics where the transport falls short.
-    pub run: for<'a> fn(&'a dyn TransportFactory) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
+    pub run: Run,
 }
 
 macro_rules! cases {

@@ -41,5 +41,5 @@ fn asserts_what_was_recorded() {
 fn says_what_was_recorded_instead() {
     let recorder = Recorder::new();
     drop(recorder.audit().created(&tea()));
-    let _ = recorder.one("deleted", "product:42");
+    recorder.one("deleted", "product:42");
 }

@@ -198,7 +198,7 @@ impl Shelf {
             match forms {
                 // The compressed one got its name when it was whole.
                 Forms { plain: true, compressed: true, .. } => {
-                    fs::remove_file(self.file(stamp, ""))?
+                    fs::remove_file(self.file(stamp, ""))?;
                 }
                 Forms { plain: true, .. } if self.compress && !self.compress(stamp, stop)? => {
                     return Ok(());
