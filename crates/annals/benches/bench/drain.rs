@@ -1,0 +1,113 @@
+//! The worker emptying a queue, beside plain SQL and beside a plain file.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use annals::store::file::FileStore;
+use annals::store::sqlite::SqliteStore;
+use annals::store::{Appender, Record};
+use annals::transport::sqlite::SqliteTransport;
+use annals::transport::{Message, Transport};
+use annals::worker::{Worker, WorkerOptions};
+
+use crate::Outcome;
+use crate::plain_sql::Plain;
+use crate::product::encoded;
+use crate::row::{Row, Target};
+
+const ROUNDS: usize = 5;
+const EVENTS: u32 = 100_000;
+const BATCHES: [usize; 2] = [100, 1_000];
+
+/// SQLite to SQLite, the log included.
+pub fn run_sqlite() -> Outcome {
+    let records = records()?;
+    for batch in BATCHES {
+        let (mut ours, mut reference) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let directory = crate::scratch()?;
+            ours.push(drain(directory.path(), &records, batch, false)?);
+            let mut plain = Plain::open(directory.path(), &records)?;
+            let began = Instant::now();
+            let moved = plain.drain(batch)?;
+            reference.push(moved as f64 / began.elapsed().as_secs_f64());
+        }
+        let what = format!("drain, SQLite to SQLite, log included, batches of {batch}");
+        let target = Some(Target::RatioAtLeast(0.7));
+        Row { bench: "drain", what: &what, unit: "events/s", ours, reference, target }.print();
+    }
+    Ok(())
+}
+
+/// SQLite to a file.
+pub fn run_file() -> Outcome {
+    let records = records()?;
+    for batch in BATCHES {
+        let (mut ours, mut reference) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let directory = crate::scratch()?;
+            ours.push(drain(directory.path(), &records, batch, true)?);
+            let began = Instant::now();
+            write(&directory.path().join("plain.log"), &records, batch)?;
+            reference.push(f64::from(EVENTS) / began.elapsed().as_secs_f64());
+        }
+        let what = format!("drain, SQLite to file, batches of {batch}");
+        let target = Some(Target::RatioAtLeast(0.7));
+        Row { bench: "drain-file", what: &what, unit: "events/s", ours, reference, target }.print();
+    }
+    Ok(())
+}
+
+fn records() -> Outcome<Vec<Record>> {
+    (0..EVENTS)
+        .map(|number| Ok(Record::decode(encoded(u64::from(number % 1_000), number)?.1)?))
+        .collect()
+}
+
+/// Fills a queue, and times the worker emptying it: events a second.
+fn drain(directory: &Path, records: &[Record], batch: usize, to_file: bool) -> Outcome<f64> {
+    crate::runtime()?.block_on(async {
+        let path = |name: &str| directory.join(name).display().to_string();
+        let queue: Arc<dyn Transport> = Arc::new(SqliteTransport::open(&path("queue.db")).await?);
+        for part in records.chunks(2_000) {
+            let message = |record: &Record| Message { id: record.id, body: record.body.clone() };
+            queue.send(part.iter().map(message).collect()).await?;
+        }
+        let store: Arc<dyn Appender> = match to_file {
+            true => Arc::new(FileStore::open(&path("audit.log")).await?),
+            false => Arc::new(SqliteStore::open(&path("store.db")).await?),
+        };
+        let mut options = WorkerOptions::default();
+        options.batch_size = batch;
+        options.drain = true;
+        let worker = Worker::new(store, options).transport(queue);
+        let gauge = worker.gauge();
+        let began = Instant::now();
+        worker.run().await?;
+        let rate = f64::from(EVENTS) / began.elapsed().as_secs_f64();
+        let stored = gauge.read().stored;
+        if stored != u64::from(EVENTS) {
+            return Err(format!("{stored} of {EVENTS} events were stored").into());
+        }
+        Ok(rate)
+    })
+}
+
+/// The same bytes, written and synced batch by batch.
+fn write(path: &Path, records: &[Record], batch: usize) -> Outcome {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    let mut lines = Vec::new();
+    for part in records.chunks(batch) {
+        lines.clear();
+        for record in part {
+            lines.extend_from_slice(&record.body);
+            lines.push(b'\n');
+        }
+        file.write_all(&lines)?;
+        file.sync_data()?;
+    }
+    Ok(())
+}

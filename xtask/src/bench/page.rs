@@ -1,0 +1,183 @@
+//! The table and the page it stands on.
+
+use super::machine;
+use super::row::{Row, Target, median};
+
+/// What each reference does, by bench.
+const REFERENCES: [(&str, &str); 8] = [
+    (
+        "record",
+        "Ours is `audit.updated(&before, &after)`: it takes the difference of two values of a \
+         type with eight fields, all of which changed, checks and encodes the event with what \
+         the scope knows, numbers it and puts it into the buffer. The reference serializes the \
+         same event (id, time and sequence number made in the call, the same context and actor, \
+         the same two values through `#[derive(Serialize)]`) with serde_json into a vector that \
+         it reuses, and writes that to tracing-appender's non-blocking writer; it compares \
+         nothing and checks nothing. Behind both, a thread counts what arrives and drops it. \
+         Bursts of 2,000 calls in turns, each waited out; a program that drops events fails.",
+    ),
+    (
+        "latency",
+        "The same two calls, each timed alone. A caller makes one every 100 us and gives its turn \
+         away in between. The clock's rows do the same with an empty call: what they show is the \
+         machine's doing, not the code's. In the rows after sleeping, each call comes right after \
+         the thread slept, with cold caches.",
+    ),
+    (
+        "durable",
+        "Ours: 64 tasks that each await the receipt of one event after the other, into the \
+         SQLite transport with `synchronous=FULL`. The reference appends 600 bytes to a file \
+         and calls fdatasync, on one thread, again and again.",
+    ),
+    (
+        "drain",
+        "Ours: a worker empties the SQLite transport (leases, acknowledgements) into the SQLite \
+         store (columns read from the event, duplicates found, salts, leaves, tiles, head). \
+         The reference selects a batch from a queue table whose columns are ready, inserts it \
+         into a table with the same columns (no salt) and the same indexes, commits with \
+         `synchronous=FULL`, deletes it and commits with `synchronous=NORMAL`, as ours; the \
+         same pragmas, the same 100,000 events.",
+    ),
+    (
+        "drain-file",
+        "Ours: a worker empties the SQLite transport into a file. The reference has the same \
+         events in memory, and writes and syncs (fdatasync) them batch by batch: it reads no \
+         queue and takes nothing out of one.",
+    ),
+    (
+        "history",
+        "An entity's 100 events, evenly spread over the store, read through the library; another \
+         entity each time, so that their pages are not in the connection's cache. The reference \
+         of the last row is the first row.",
+    ),
+    (
+        "request",
+        "The sample shop on loopback under its driver, 500 requests a second, with a buffered \
+         handle on the SQLite transport and without any; a new shop each time.",
+    ),
+    (
+        "memory",
+        "`annals work` as a process of its own, batches of 100: the peak of its resident memory \
+         (VmHWM) while it drains for some seconds.",
+    ),
+];
+
+/// The row in one line, for whoever watches.
+pub(super) fn line(row: &Row) -> String {
+    cells(row).join("  ")
+}
+
+/// All rows as a Markdown table.
+pub(super) fn table(rows: &[Row]) -> String {
+    let head = ["what", "ours", "reference", "ratio", "target", "met"].map(str::to_owned);
+    let mut lines = vec![head];
+    lines.extend(rows.iter().map(cells));
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
+    let widths: [usize; 6] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let mut out = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        for (column, cell) in line.iter().enumerate() {
+            let width = widths[column];
+            out.push_str(&match column {
+                0 => format!("| {cell:width$} "),
+                _ => format!("| {cell:>width$} "),
+            });
+        }
+        out.push_str("|\n");
+        if number == 0 {
+            out.push_str("|---|--:|--:|--:|--:|--:|\n");
+        }
+    }
+    out
+}
+
+/// The whole page.
+pub(super) fn page(rows: &[Row]) -> String {
+    let mut page = format!(
+        "# Benchmarks\n\n\
+         Written by `cargo xtask bench` on {}; not edited by hand.\n\n\
+         {}\n\
+         Each figure is the median of the number of rounds in the last table. Ours and its \
+         reference run in turns in one process; the ratio (ours over the reference) is the \
+         median of the pairs' ratios, since what disturbs the machine for a while disturbs both \
+         of a pair.\n\n\
+         The machine:\n\n{}\n\
+         ## What is compared\n\n",
+        machine::today(),
+        table(rows),
+        machine::description(),
+    );
+    for (bench, text) in REFERENCES {
+        page.push_str(&format!("**{bench}.** {text}\n\n"));
+    }
+    page.push_str("## How far the rounds lie apart\n\n");
+    page.push_str("| bench | what | rounds | ours, least to most | reference, least to most |\n|---|---|--:|--:|--:|\n");
+    for row in rows {
+        let spread = |samples: &[f64]| match samples {
+            [] => "-".to_owned(),
+            some => {
+                let least = some.iter().copied().fold(f64::INFINITY, f64::min);
+                let most = some.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                format!("{} to {}", number(least), number(most))
+            }
+        };
+        page.push_str(&format!(
+            "| {} | {} | {} | {} | {} |\n",
+            row.bench,
+            row.what,
+            row.ours.len(),
+            spread(&row.ours),
+            spread(&row.reference),
+        ));
+    }
+    page
+}
+
+fn cells(row: &Row) -> [String; 6] {
+    let shown = |samples: &[f64]| match samples {
+        [] => "-".to_owned(),
+        some => format!("{} {}", number(median(some)), row.unit),
+    };
+    let target = match row.target {
+        None => "-".to_owned(),
+        Some(Target::RatioAtMost(limit)) => format!("ratio ≤ {limit}"),
+        Some(Target::RatioAtLeast(limit)) => format!("ratio ≥ {limit}"),
+        Some(Target::AtMost(limit)) => format!("≤ {limit} {}", row.unit),
+    };
+    let met = match row.met() {
+        None => "-",
+        Some(true) => "yes",
+        Some(false) => "no",
+    };
+    [
+        row.what.clone(),
+        shown(&row.ours),
+        shown(&row.reference),
+        row.ratio().map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
+        target,
+        met.to_owned(),
+    ]
+}
+
+/// Three digits that count, with the thousands apart.
+fn number(value: f64) -> String {
+    let decimals = match value.abs() {
+        10_000.0.. => return thousands(value),
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
+    };
+    format!("{value:.decimals$}")
+}
+
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
