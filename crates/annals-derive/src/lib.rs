@@ -1,7 +1,7 @@
 //! `#[derive(Auditable)]`: see `annals::Auditable` for what it is for.
 //!
-//! Three steps, each in its module: [`attribute`] reads one `#[auditable(…)]`,
-//! [`model`] makes of the whole struct what is to be recorded, and [`expand`]
+//! Three steps, each in its module: `attribute` reads one `#[auditable(…)]`,
+//! `model` makes of the whole struct what is to be recorded, and `expand`
 //! writes the implementation. Each collects its faults, so that one compilation
 //! names all that is wrong with a struct.
 

@@ -1,6 +1,8 @@
 //! An axum application whose every event knows where its request came from. It
 //! sends itself one request, and prints the event that came of it.
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
