@@ -74,7 +74,7 @@ fn message(number: u64) -> Outcome<Message> {
     let values = json!({ "name": format!("Gooseneck kettle no. {number}"), "price": 8_900 + number,
                          "stock": number % 97, "category": "brewing", "supplier": "Kaffeehandel",
                          "colour": "ral-7016", "weight_grams": 640, "visible": true });
-    let values = Object::from_value(&values)?;
+    let values = Object::from_value(&values).map_err(|fault| fault.to_string())?;
     let mut event = Event::new("updated", Entity::new("product", number % 1_000))
         .actor(Actor::user(number % 100).named("Jo Doe"))
         .old_values(values.clone())
