@@ -18,7 +18,7 @@ use annals_shop::driver::{Driver, Visits};
 use serde_json::json;
 
 const ROUNDS: u64 = 7;
-const LENGTH: Duration = Duration::from_secs(4);
+const LENGTH: Duration = Duration::from_secs(3);
 /// Requests a second, well below what the shop can do.
 const RATE: f64 = 500.0;
 

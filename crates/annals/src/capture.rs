@@ -240,7 +240,7 @@ impl Audit {
 
     fn record_built(&self, built: Result<Option<Event>, EventFault>) -> Receipt {
         match built {
-            Ok(Some(event)) => self.record(event),
+            Ok(Some(event)) => self.record_as(&event, self.buffer.options.delivery),
             Ok(None) => Receipt::nothing(),
             Err(fault) => self.refuse(fault),
         }

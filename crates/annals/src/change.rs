@@ -1,6 +1,7 @@
 //! What changed: the fields of a value, and the difference of two.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -9,7 +10,9 @@ use std::ops::Range;
 pub use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::event::{Entity, Event, EventFault, MARK, Object, REDACTED, Text, compact_captured};
+use crate::event::{
+    Entity, Event, EventFault, MARK, Object, REDACTED, Text, compact_captured, is_verbatim,
+};
 
 /// A type whose changes are recorded. Derive it, or write it by hand where the
 /// fields are not known when compiling.
@@ -43,7 +46,7 @@ pub trait Auditable {
 
     /// Type and id together.
     fn entity(&self) -> Entity {
-        Entity::new(Self::ENTITY_TYPE, self.entity_id())
+        Entity { kind: Cow::Borrowed(Self::ENTITY_TYPE), id: Some(Cow::Owned(self.entity_id())) }
     }
 }
 
@@ -62,6 +65,8 @@ impl<T: Auditable + ?Sized> Auditable for &T {
 /// The fields of one value as JSON, in the order they were named.
 #[derive(Debug, Default)]
 pub struct Fields {
+    /// `"name":value`, with commas between: what an object holds, so that
+    /// neighbours are taken over in one piece.
     json: Vec<u8>,
     entries: Vec<Entry>,
     fault: Option<EventFault>,
@@ -70,16 +75,48 @@ pub struct Fields {
 #[derive(Debug)]
 struct Entry {
     name: Text,
+    /// Where its name begins.
+    start: usize,
     value: Range<usize>,
     redacted: bool,
+    /// Whether [`diff`] found another value, or none, on the other side.
+    differs: bool,
+}
+
+/// What a thread keeps for later, at most: bytes and fields of each of two values.
+const SPARE_BYTES: usize = 16 * 1024;
+const SPARE_FIELDS: usize = 256;
+
+thread_local! {
+    /// Two values of the events before, whose memory serves the next ones.
+    static SPARE: RefCell<Vec<Fields>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Fields {
     /// The fields that `value` names.
     pub fn of<T: Auditable + ?Sized>(value: &T) -> Self {
-        let mut fields = Self { json: Vec::with_capacity(256), ..Self::default() };
+        // `None` while the thread ends.
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+        let mut fields = spare.unwrap_or_default();
         value.fields(&mut fields);
         fields
+    }
+
+    /// Leaves what it has allocated to the thread's next [`Fields::of`].
+    fn recycle(mut self) {
+        if self.json.capacity() > SPARE_BYTES || self.entries.capacity() > SPARE_FIELDS {
+            return;
+        }
+        self.json.clear();
+        self.entries.clear();
+        self.fault = None;
+        // While the thread ends it is simply dropped.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < 2 {
+                spare.push(self);
+            }
+        });
     }
 
     /// Adds a field. A value that cannot be written as JSON (a map whose keys
@@ -95,64 +132,94 @@ impl Fields {
     }
 
     fn push<T: Serialize + ?Sized>(&mut self, name: Text, value: &T, redacted: bool) {
-        let start = self.json.len();
-        if let Err(what) = self.write(&name, value) {
-            self.json.truncate(start);
-            // What is wrong with a redacted value may quote it.
-            let what = if redacted { "cannot be written as JSON".to_owned() } else { what };
-            self.fault.get_or_insert(EventFault::single(name, what));
-            return;
+        let before = self.json.len();
+        match self.write(&name, value) {
+            Ok((start, value)) => {
+                self.entries.push(Entry { name, start, value, redacted, differs: false });
+            }
+            Err(what) => {
+                self.json.truncate(before);
+                // What is wrong with a redacted value may quote it.
+                let what = if redacted { "cannot be written as JSON".to_owned() } else { what };
+                self.fault.get_or_insert(EventFault::single(name, what));
+            }
         }
-        self.entries.push(Entry { name, value: start..self.json.len(), redacted });
     }
 
-    fn write<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), String> {
+    /// Writes a field; answers where its name begins, and where its value stands.
+    fn write<T: Serialize + ?Sized>(
+        &mut self,
+        name: &str,
+        value: &T,
+    ) -> Result<(usize, Range<usize>), String> {
         if name == MARK {
             return Err("is the key that is reserved for the marks that Annals writes".to_owned());
         }
         if self.entries.iter().any(|entry| entry.name == name) {
             return Err("is named twice".to_owned());
         }
+        if !self.json.is_empty() {
+            self.json.push(b',');
+        }
         let start = self.json.len();
+        push_name(name, &mut self.json);
+        self.json.push(b':');
+        let value_start = self.json.len();
         serde_json::to_writer(&mut self.json, value)
             .map_err(|error| format!("cannot be written as JSON: {error}"))?;
-        if !is_plain(&self.json[start..]) {
+        if !is_plain(&self.json[value_start..]) {
             let mut compact = String::new();
-            let text = std::str::from_utf8(&self.json[start..]).unwrap_or_default();
+            let text = std::str::from_utf8(&self.json[value_start..]).unwrap_or_default();
             compact_captured(text, &mut compact).map_err(|fault| fault.to_string())?;
-            self.json.truncate(start);
+            self.json.truncate(value_start);
             self.json.extend_from_slice(compact.as_bytes());
         }
-        Ok(())
+        Ok((start, value_start..self.json.len()))
     }
 
-    fn value(&self, entry: &Entry) -> &str {
-        // `serde_json` and the scanner write UTF-8 only.
-        std::str::from_utf8(&self.json[entry.value.clone()]).unwrap_or_default()
+    fn value(&self, entry: &Entry) -> &[u8] {
+        &self.json[entry.value.clone()]
     }
 
-    fn find(&self, name: &str, hint: usize) -> Option<&Entry> {
-        // Two values of one type name their fields in the same order.
-        match self.entries.get(hint) {
-            Some(entry) if entry.name == name => Some(entry),
-            _ => self.entries.iter().find(|entry| entry.name == name),
+    /// Marks the fields that `there` names not at all or with another value;
+    /// answers whether there are any.
+    fn mark_against(&mut self, there: &Self) -> bool {
+        let mut any = false;
+        for entry in &mut self.entries {
+            let other = there.entries.iter().find(|other| other.name == entry.name);
+            let value = &self.json[entry.value.clone()];
+            entry.differs = other.is_none_or(|other| !same(value, there.value(other)));
+            any |= entry.differs;
         }
+        any
     }
 
     fn object<'a>(&'a self, entries: impl Iterator<Item = &'a Entry>) -> Object {
-        let mut text = Vec::with_capacity(self.json.len() + 16 * self.entries.len() + 2);
+        let mut text = Vec::with_capacity(self.json.len() + 64);
         text.push(b'{');
+        // What is taken over next, in one piece.
+        let mut piece = 0..0;
         for entry in entries {
-            if text.len() > 1 {
-                text.push(b',');
+            let (start, end) = match entry.redacted {
+                true => (entry.start, entry.value.start),
+                false => (entry.start, entry.value.end),
+            };
+            if piece.end + 1 == start && !piece.is_empty() {
+                piece.end = end;
+            } else {
+                text.extend_from_slice(&self.json[piece]);
+                if text.len() > 1 {
+                    text.push(b',');
+                }
+                piece = start..end;
             }
-            // A text always can be written.
-            let _ = serde_json::to_writer(&mut text, &*entry.name);
-            text.push(b':');
-            text.extend_from_slice(
-                if entry.redacted { REDACTED } else { self.value(entry) }.as_bytes(),
-            );
+            if entry.redacted {
+                text.extend_from_slice(&self.json[piece]);
+                text.extend_from_slice(REDACTED.as_bytes());
+                piece = 0..0;
+            }
         }
+        text.extend_from_slice(&self.json[piece]);
         text.push(b'}');
         Object::from_writer(text)
     }
@@ -161,11 +228,25 @@ impl Fields {
     ///
     /// # Errors
     /// The first field that could not be written.
-    pub fn into_object(self) -> Result<Object, EventFault> {
-        match self.fault {
-            Some(fault) => Err(fault),
-            None => Ok(self.object(self.entries.iter())),
+    pub fn into_object(mut self) -> Result<Object, EventFault> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
         }
+        let object = self.object(self.entries.iter());
+        self.recycle();
+        Ok(object)
+    }
+}
+
+/// Appends a field's name as JSON.
+fn push_name(name: &str, out: &mut Vec<u8>) {
+    if is_verbatim(name.as_bytes()) {
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'"');
+    } else {
+        // A text always can be written.
+        let _ = serde_json::to_writer(out, name);
     }
 }
 
@@ -173,10 +254,10 @@ impl Fields {
 /// without escapes, or a number without exponent. Others may nest too deep, name
 /// a key twice, look like a mark of ours, or hold raw text of the application's.
 fn is_plain(json: &[u8]) -> bool {
-    match json.first() {
-        Some(b'"') => !json.contains(&b'\\'),
-        Some(b't' | b'f' | b'n') => true,
-        _ => json.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'.')),
+    match json {
+        [b'"', text @ .., b'"'] => is_verbatim(text) || !text.contains(&b'\\'),
+        [b't' | b'f' | b'n', ..] => true,
+        number => number.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'.')),
     }
 }
 
@@ -188,63 +269,75 @@ pub fn diff<T: Auditable + ?Sized>(
     before: &T,
     after: &T,
 ) -> Result<Option<(Object, Object)>, EventFault> {
-    let (old, new) = (Fields::of(before), Fields::of(after));
+    let (mut old, mut new) = (Fields::of(before), Fields::of(after));
     if let Some(fault) = old.fault.as_ref().or(new.fault.as_ref()) {
         return Err(fault.clone());
     }
-    let changed = |here: &Fields, there: &Fields| {
-        let mut changed = Vec::with_capacity(here.entries.len());
-        for (index, entry) in here.entries.iter().enumerate() {
-            let other = there.find(&entry.name, index);
-            if other.is_none_or(|other| !same(here.value(entry), there.value(other))) {
-                changed.push(index);
-            }
-        }
-        changed
-    };
-    let (gone, come) = (changed(&old, &new), changed(&new, &old));
-    if gone.is_empty() && come.is_empty() {
-        return Ok(None);
+    let pick = |fields: &Fields| fields.object(fields.entries.iter().filter(|entry| entry.differs));
+    let changed = mark_differences(&mut old, &mut new).then(|| (pick(&old), pick(&new)));
+    old.recycle();
+    new.recycle();
+    Ok(changed)
+}
+
+/// Marks on both sides the fields whose value is not the other side's; answers
+/// whether there are any.
+fn mark_differences(old: &mut Fields, new: &mut Fields) -> bool {
+    let aligned = old.entries.len() == new.entries.len()
+        && old.entries.iter().zip(&new.entries).all(|(old, new)| old.name == new.name);
+    if !aligned {
+        let gone = old.mark_against(new);
+        return new.mark_against(old) || gone;
     }
-    let pick = |fields: &Fields, which: &[usize]| {
-        fields.object(which.iter().map(|index| &fields.entries[*index]))
-    };
-    Ok(Some((pick(&old, &gone), pick(&new, &come))))
+    // Two values of one type name the same fields in the same order.
+    let mut any = false;
+    for (one, other) in old.entries.iter_mut().zip(&mut new.entries) {
+        let differs = !same(&old.json[one.value.clone()], &new.json[other.value.clone()]);
+        (one.differs, other.differs) = (differs, differs);
+        any |= differs;
+    }
+    any
 }
 
 /// Whether two JSON texts stand for the same value: a map may have written its
 /// keys in another order. Numbers are compared as they are written, since not
 /// all of them fit a float. Both were checked, so that they do not nest deep.
-fn same(one: &str, other: &str) -> bool {
+fn same(one: &[u8], other: &[u8]) -> bool {
     if one == other {
         return true;
     }
-    match (one.as_bytes().first(), other.as_bytes().first()) {
-        (Some(b'{'), Some(b'{')) => same_objects(one, other).unwrap_or(false),
-        (Some(b'['), Some(b'[')) => same_arrays(one, other).unwrap_or(false),
-        _ => false,
-    }
+    let compare = match (one.first(), other.first()) {
+        (Some(b'{'), Some(b'{')) => same_objects,
+        (Some(b'['), Some(b'[')) => same_arrays,
+        _ => return false,
+    };
+    compare(one, other).unwrap_or(false)
 }
 
-fn same_objects(one: &str, other: &str) -> Option<bool> {
+fn same_objects(one: &[u8], other: &[u8]) -> Option<bool> {
     /// A key, borrowed where it has no escapes.
     #[derive(serde::Deserialize, PartialEq, Eq, PartialOrd, Ord)]
     struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-    let one: BTreeMap<Key<'_>, &RawValue> = serde_json::from_str(one).ok()?;
-    let other: BTreeMap<Key<'_>, &RawValue> = serde_json::from_str(other).ok()?;
+    let one: BTreeMap<Key<'_>, &RawValue> = serde_json::from_slice(one).ok()?;
+    let other: BTreeMap<Key<'_>, &RawValue> = serde_json::from_slice(other).ok()?;
     let mut pairs = one.iter().zip(&other);
     Some(
         one.len() == other.len()
-            && pairs.all(|(one, other)| one.0 == other.0 && same(one.1.get(), other.1.get())),
+            && pairs.all(|(one, other)| {
+                one.0 == other.0 && same(one.1.get().as_bytes(), other.1.get().as_bytes())
+            }),
     )
 }
 
-fn same_arrays(one: &str, other: &str) -> Option<bool> {
-    let one: Vec<&RawValue> = serde_json::from_str(one).ok()?;
-    let other: Vec<&RawValue> = serde_json::from_str(other).ok()?;
+fn same_arrays(one: &[u8], other: &[u8]) -> Option<bool> {
+    let one: Vec<&RawValue> = serde_json::from_slice(one).ok()?;
+    let other: Vec<&RawValue> = serde_json::from_slice(other).ok()?;
     let mut pairs = one.iter().zip(&other);
-    Some(one.len() == other.len() && pairs.all(|(one, other)| same(one.get(), other.get())))
+    Some(
+        one.len() == other.len()
+            && pairs.all(|(one, other)| same(one.get().as_bytes(), other.get().as_bytes())),
+    )
 }
 
 impl Event {
@@ -265,9 +358,12 @@ impl Event {
         before: &T,
         after: &T,
     ) -> Result<Option<Self>, EventFault> {
-        let changed = diff(before, after)?;
-        Ok(changed
-            .map(|(old, new)| Self::new("updated", after.entity()).old_values(old).new_values(new)))
+        let Some((old, new)) = diff(before, after)? else { return Ok(None) };
+        // Set in place: an event is large enough for its moves to be seen.
+        let mut event = Self::new("updated", after.entity());
+        event.old_values = Some(old);
+        event.new_values = Some(new);
+        Ok(Some(event))
     }
 
     /// An entity is gone; these were its values.

@@ -24,7 +24,7 @@ pub(crate) use codec::{Stamp, encode, encode_system, write_producer};
 pub use fault::{DecodeError, EventFault};
 pub use id::EventId;
 pub use json::{JsonFault, MAX_DEPTH};
-pub(crate) use json::{MARK, compact_captured};
+pub(crate) use json::{MARK, compact_captured, is_verbatim};
 pub(crate) use object::REDACTED;
 pub use object::{Mark, Object};
 pub use time::Timestamp;

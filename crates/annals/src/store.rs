@@ -19,6 +19,7 @@ mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -133,9 +134,11 @@ impl Record {
     /// If the bytes are not an event.
     pub fn decode(body: Vec<u8>) -> Result<Self, DecodeError> {
         #[derive(Deserialize)]
-        struct Columns {
-            id: String,
-            occurred_at: String,
+        struct Columns<'a> {
+            #[serde(borrow)]
+            id: Cow<'a, str>,
+            #[serde(borrow)]
+            occurred_at: Cow<'a, str>,
             action: String,
             outcome: Option<String>,
             entity: Who,
@@ -152,7 +155,7 @@ impl Record {
         struct From {
             request_id: Option<String>,
         }
-        let columns: Columns =
+        let columns: Columns<'_> =
             serde_json::from_slice(&body).map_err(|error| DecodeError::json(&error))?;
         let (actor_type, actor_id) =
             columns.actor.map_or((None, None), |actor| (actor.r#type, actor.id));

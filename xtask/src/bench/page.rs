@@ -36,7 +36,7 @@ const REFERENCES: [(&str, &str); 8] = [
          The reference selects a batch from a queue table whose columns are ready, inserts it \
          into a table with the same columns (no salt) and the same indexes, commits with \
          `synchronous=FULL`, deletes it and commits with `synchronous=NORMAL`, as ours; the \
-         same pragmas, the same 100,000 events.",
+         same pragmas, the same 30,000 events.",
     ),
     (
         "drain-file",

@@ -19,7 +19,7 @@ use crate::product::encoded;
 use crate::row::{Row, Target};
 
 const ROUNDS: usize = 5;
-const EVENTS: u32 = 100_000;
+const EVENTS: u32 = 30_000;
 const BATCHES: [usize; 2] = [100, 1_000];
 
 /// SQLite to SQLite, the log included.

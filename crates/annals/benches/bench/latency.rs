@@ -20,7 +20,7 @@ use crate::sink;
 
 const ROUNDS: usize = 7;
 /// Calls of each caller in a round.
-const CALLS: u32 = 10_000;
+const CALLS: u32 = 5_000;
 const CALLS_AFTER_SLEEP: u32 = 1_000;
 const EVERY: Duration = Duration::from_micros(100);
 const SLEEP: Duration = Duration::from_millis(1);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::fault::{DecodeError, EventFault};
+use super::json::is_verbatim;
 use super::{
     Actor, Context, EVENT_VERSION, Entity, Event, EventId, MAX_EVENT_BYTES, MAX_TEXT_BYTES, Object,
     Outcome, Producer, RESERVED_ACTIONS, Text, Timestamp,
@@ -82,6 +83,15 @@ pub(crate) fn write_producer(id: &str, seq: Option<u64>, out: &mut Vec<u8>) {
     Writer { out, faults: Vec::new() }.producer(id, seq);
 }
 
+/// A key as it is written, with the comma before it and the colon behind it.
+type Key = &'static str;
+
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 struct Writer<'a> {
     out: &'a mut Vec<u8>,
     faults: Vec<(String, String)>,
@@ -100,34 +110,34 @@ impl Writer<'_> {
             self.fault("id", what);
         }
         self.action(&event.action, stamp.system);
-        self.raw("outcome", event.outcome.as_str());
+        self.raw(key!("outcome"), event.outcome.as_str());
         self.entity(&event.entity);
         if let Some(actor) = event.actor.as_ref().or(defaults.and_then(|d| d.actor.as_ref())) {
-            self.key("actor");
+            self.key(key!("actor"));
             self.actor(actor, 0);
         }
         let tenant = event.tenant.as_ref().or(defaults.and_then(|d| d.tenant.as_ref()));
-        self.indexed("tenant", "tenant", tenant);
-        self.indexed("subject", "subject", event.subject.as_ref());
+        self.indexed(key!("tenant"), "tenant", tenant);
+        self.indexed(key!("subject"), "subject", event.subject.as_ref());
         self.context(&event.context, defaults.map(|d| &d.context), stamp.service);
-        self.object("old_values", event.old_values.as_ref());
-        self.object("new_values", event.new_values.as_ref());
+        self.object(key!("old_values"), event.old_values.as_ref());
+        self.object(key!("new_values"), event.new_values.as_ref());
         let reason = event.reason.as_ref().or(defaults.and_then(|d| d.reason.as_ref()));
         if let Some(reason) = reason {
-            self.text("reason", reason);
+            self.text(key!("reason"), reason);
         }
         self.tags(&event.tags);
-        self.object("metadata", event.metadata.as_ref());
+        self.object(key!("metadata"), event.metadata.as_ref());
         let producer_at = self.out.len();
         if let Some(producer) = event.producer.as_ref().filter(|_| stamp.own_producer) {
             self.producer(&producer.id, producer.seq);
         }
-        self.indexed("source", "source", event.source.as_ref());
+        self.indexed(key!("source"), "source", event.source.as_ref());
         if event.source_id.as_deref() == Some("") {
             self.fault("source_id", "must not be empty; leave it out if there is none");
         }
-        self.indexed("source_id", "source_id", event.source_id.as_ref());
-        self.key("version");
+        self.indexed(key!("source_id"), "source_id", event.source_id.as_ref());
+        self.key(key!("version"));
         self.number(u64::from(EVENT_VERSION));
         self.out.push(b'}');
         producer_at
@@ -147,8 +157,7 @@ impl Writer<'_> {
             );
             self.fault("action", what);
         }
-        self.check("action", action);
-        self.text("action", action);
+        self.checked(key!("action"), "action", action);
     }
 
     fn entity(&mut self, entity: &Entity) {
@@ -161,20 +170,23 @@ impl Writer<'_> {
         if entity.id.as_deref() == Some("") {
             self.fault("entity.id", "must not be empty; leave it out if there is none");
         }
-        self.open("entity");
-        self.check("entity.type", &entity.kind);
-        self.text("type", &entity.kind);
-        self.indexed("id", "entity.id", entity.id.as_ref());
+        self.open(key!("entity"));
+        self.checked(key!("type"), "entity.type", &entity.kind);
+        self.indexed(key!("id"), "entity.id", entity.id.as_ref());
         self.out.push(b'}');
     }
 
     fn actor(&mut self, actor: &Actor, depth: usize) {
         const DEEPEST: usize = 8;
         self.out.push(b'{');
-        let fields = [("type", &actor.kind), ("id", &actor.id), ("name", &actor.name)];
-        for (name, text) in fields {
+        let fields = [
+            (key!("type"), "type", &actor.kind),
+            (key!("id"), "id", &actor.id),
+            (key!("name"), "name", &actor.name),
+        ];
+        for (key, name, text) in fields {
             let before = self.faults.len();
-            self.indexed(name, name, text.as_ref());
+            self.indexed(key, name, text.as_ref());
             for (field, _) in self.faults.iter_mut().skip(before) {
                 *field = format!("actor.{}{name}", "on_behalf_of.".repeat(depth));
             }
@@ -183,7 +195,7 @@ impl Writer<'_> {
             if depth == DEEPEST {
                 self.fault("actor.on_behalf_of", format!("nested deeper than {DEEPEST} levels"));
             } else {
-                self.key("on_behalf_of");
+                self.key(key!("on_behalf_of"));
                 self.actor(other, depth + 1);
             }
         }
@@ -192,15 +204,16 @@ impl Writer<'_> {
 
     fn context(&mut self, own: &Context, around: Option<&Context>, service: Option<&Text>) {
         let start = self.out.len();
-        self.open("context");
+        self.open(key!("context"));
         let empty = self.out.len();
-        for (name, field, get, indexed) in CONTEXT_FIELDS {
-            let fallback = service.filter(|_| name == "service");
+        for (key, field, get, indexed) in CONTEXT_FIELDS {
+            let fallback = service.filter(|_| field == "context.service");
             let Some(text) = get(own).or(around.and_then(get)).or(fallback) else { continue };
             if indexed {
-                self.check(field, text);
+                self.checked(key, field, text);
+            } else {
+                self.text(key, text);
             }
-            self.text(name, text);
         }
         if self.out.len() == empty {
             self.out.truncate(start);
@@ -213,87 +226,92 @@ impl Writer<'_> {
         if tags.is_empty() {
             return;
         }
-        self.key("tags");
+        self.key(key!("tags"));
         for (index, tag) in tags.iter().enumerate() {
             self.out.push(if index == 0 { b'[' } else { b',' });
-            self.check("tags", tag);
-            self.quote(tag);
+            let verbatim = self.quote(tag);
+            self.check("tags", tag, verbatim);
         }
         self.out.push(b']');
     }
 
     fn producer(&mut self, id: &str, seq: Option<u64>) {
-        self.open("producer");
-        self.check("producer.id", id);
-        self.text("id", id);
+        self.open(key!("producer"));
+        self.checked(key!("id"), "producer.id", id);
         if let Some(seq) = seq {
-            self.key("seq");
+            self.key(key!("seq"));
             self.number(seq);
         }
         self.out.push(b'}');
     }
 
-    fn object(&mut self, name: &'static str, object: Option<&Object>) {
+    fn object(&mut self, key: Key, object: Option<&Object>) {
         if let Some(object) = object {
-            self.key(name);
+            self.key(key);
             self.out.extend_from_slice(object.as_str().as_bytes());
         }
     }
 
-    fn indexed(&mut self, name: &'static str, field: &str, text: Option<&Text>) {
+    fn indexed(&mut self, key: Key, field: &str, text: Option<&Text>) {
         if let Some(text) = text {
-            self.check(field, text);
-            self.text(name, text);
+            self.checked(key, field, text);
         }
     }
 
-    /// What every store can index: at most 255 bytes, no NUL.
-    fn check(&mut self, field: &str, text: &str) {
+    /// Writes a text that is indexed.
+    fn checked(&mut self, key: Key, field: &str, text: &str) {
+        self.key(key);
+        let verbatim = self.quote(text);
+        self.check(field, text, verbatim);
+    }
+
+    /// What every store can index: at most 255 bytes, no NUL, which a verbatim
+    /// text has not.
+    fn check(&mut self, field: &str, text: &str, verbatim: bool) {
         if text.len() > MAX_TEXT_BYTES {
             let what = format!("{} bytes, over the limit of {MAX_TEXT_BYTES}", text.len());
             self.fault(field, what);
         }
-        if text.as_bytes().contains(&0) {
+        if !verbatim && text.as_bytes().contains(&0) {
             self.fault(field, "holds a NUL character, which no index can");
         }
     }
 
     /// Writes a key, after a comma unless it is the object's first.
-    fn key(&mut self, name: &'static str) {
-        if self.out.last() != Some(&b'{') {
-            self.out.push(b',');
-        }
-        self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
+    fn key(&mut self, key: Key) {
+        let first = self.out.last() == Some(&b'{');
+        self.out.extend_from_slice(&key.as_bytes()[usize::from(first)..]);
     }
 
-    fn open(&mut self, name: &'static str) {
-        self.key(name);
+    fn open(&mut self, key: Key) {
+        self.key(key);
         self.out.push(b'{');
     }
 
     /// A text that needs no escaping.
-    fn raw(&mut self, name: &'static str, text: &'static str) {
-        self.key(name);
+    fn raw(&mut self, key: Key, text: &'static str) {
+        self.key(key);
         self.out.push(b'"');
         self.out.extend_from_slice(text.as_bytes());
         self.out.push(b'"');
     }
 
-    fn text(&mut self, name: &'static str, text: &str) {
-        self.key(name);
+    fn text(&mut self, key: Key, text: &str) {
+        self.key(key);
         self.quote(text);
     }
 
-    fn quote(&mut self, text: &str) {
+    /// Writes a text; answers whether it stands there as it is.
+    fn quote(&mut self, text: &str) -> bool {
+        let verbatim = is_verbatim(text.as_bytes());
         self.out.push(b'"');
-        if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        if verbatim {
             self.out.extend_from_slice(text.as_bytes());
         } else {
             self.escape(text);
         }
         self.out.push(b'"');
+        verbatim
     }
 
     #[cold]
@@ -325,19 +343,19 @@ impl Writer<'_> {
     }
 }
 
-type ContextField = (&'static str, &'static str, fn(&Context) -> Option<&Text>, bool);
+type ContextField = (Key, &'static str, fn(&Context) -> Option<&Text>, bool);
 
-/// The name of each context field, its path in a fault, its value, and whether
+/// The key of each context field, its path in a fault, its value, and whether
 /// stores index it.
 const CONTEXT_FIELDS: [ContextField; 8] = [
-    ("ip", "context.ip", |c| c.ip.as_ref(), true),
-    ("user_agent", "context.user_agent", |c| c.user_agent.as_ref(), false),
-    ("url", "context.url", |c| c.url.as_ref(), false),
-    ("method", "context.method", |c| c.method.as_ref(), true),
-    ("request_id", "context.request_id", |c| c.request_id.as_ref(), true),
-    ("trace_id", "context.trace_id", |c| c.trace_id.as_ref(), true),
-    ("transaction_id", "context.transaction_id", |c| c.transaction_id.as_ref(), true),
-    ("service", "context.service", |c| c.service.as_ref(), true),
+    (key!("ip"), "context.ip", |c| c.ip.as_ref(), true),
+    (key!("user_agent"), "context.user_agent", |c| c.user_agent.as_ref(), false),
+    (key!("url"), "context.url", |c| c.url.as_ref(), false),
+    (key!("method"), "context.method", |c| c.method.as_ref(), true),
+    (key!("request_id"), "context.request_id", |c| c.request_id.as_ref(), true),
+    (key!("trace_id"), "context.trace_id", |c| c.trace_id.as_ref(), true),
+    (key!("transaction_id"), "context.transaction_id", |c| c.transaction_id.as_ref(), true),
+    (key!("service"), "context.service", |c| c.service.as_ref(), true),
 ];
 
 /// An encoded event as it stands; what it borrows is the bytes'.

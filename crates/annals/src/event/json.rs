@@ -363,6 +363,32 @@ impl Keys {
     }
 }
 
+/// Whether a text stands in JSON as it is: without quotes, backslashes and
+/// control characters. Looks at eight bytes at a time, since every text of every
+/// event is looked at (Sean Anderson, "Bit Twiddling Hacks", "determine if a word
+/// has a byte less than n").
+pub(crate) fn is_verbatim(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    let last = match text.last_chunk::<8>() {
+        // Some bytes are looked at twice.
+        Some(last) => u64::from_ne_bytes(*last),
+        None => {
+            rest.iter().fold(0x2020_2020_2020_2020, |word, byte| (word << 8) | u64::from(*byte))
+        }
+    };
+    let any = words.iter().map(|word| u64::from_ne_bytes(*word));
+    any.fold(special_bytes(last), |any, word| any | special_bytes(word)) == 0
+}
+
+/// Not zero if one of the bytes needs escaping.
+fn special_bytes(word: u64) -> u64 {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = EACH << 7;
+    let below = |word: u64, least: u8| word.wrapping_sub(EACH * u64::from(least)) & !word & HIGH;
+    let has = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+    below(word, b' ') | has(b'"') | has(b'\\')
+}
+
 /// What a string that [`Scan::string`] accepted stands for.
 fn unescape(raw: &str) -> String {
     if !raw.contains('\\') {

@@ -168,7 +168,7 @@ impl Lane {
                 Err(burial) => settled.burials.push(burial),
             }
         }
-        if let Err(error) = self.store(&deliveries, records, &mut settled).await {
+        if let Err(error) = self.store(&deliveries, &records.into(), &mut settled).await {
             let receipts: Vec<Receipt> = deliveries.iter().map(|one| one.receipt).collect();
             self.put_back(&receipts).await;
             // What could not even be read is not put back with the others.
@@ -202,16 +202,14 @@ impl Lane {
     async fn store(
         &self,
         deliveries: &[Ticket],
-        records: Vec<Record>,
+        records: &Arc<[Record]>,
         settled: &mut Settled,
     ) -> Result<()> {
         let worker = &self.shared.worker;
         let retries = worker.options.retries;
         let suspect: Vec<bool> = deliveries.iter().map(|one| one.attempts > retries).collect();
-        let copies = (!worker.mirrors.is_empty()).then(|| records.clone());
-        let bytes: Vec<usize> = records.iter().map(|record| record.body.len()).collect();
         if tracing::enabled!(target: "annals::worker", tracing::Level::TRACE) {
-            for record in &records {
+            for record in records.iter() {
                 tracing::trace!(target: "annals::worker", id = %record.id, action = record.action,
                     entity_type = record.entity_type, entity_id = record.entity_id, "event");
             }
@@ -224,7 +222,7 @@ impl Lane {
                     stored.push(index);
                     settled.new += u64::from(new);
                     settled.duplicates += u64::from(!new);
-                    settled.bytes += if new { bytes[index] as u64 } else { 0 };
+                    settled.bytes += if new { records[index].body.len() as u64 } else { 0 };
                 }
                 Outcome::Refused(why) => {
                     settled.refused += 1;
@@ -240,8 +238,11 @@ impl Lane {
                 }
             }
         }
-        if let Some(copies) = copies {
-            let copies: Vec<Record> = stored.iter().map(|index| copies[*index].clone()).collect();
+        if !worker.mirrors.is_empty() {
+            let copies = match stored.len() == records.len() {
+                true => Arc::clone(records),
+                false => stored.iter().map(|index| records[*index].clone()).collect(),
+            };
             settled.mirror_refused = self.mirror(&copies).await?;
         }
         settled.acks.extend(stored.iter().map(|index| deliveries[*index].receipt));
@@ -249,11 +250,11 @@ impl Lane {
     }
 
     /// Copies to the mirrors what the store has; answers how many they refused.
-    async fn mirror(&self, records: &[Record]) -> Result<u64> {
+    async fn mirror(&self, records: &Arc<[Record]>) -> Result<u64> {
         let mut refused = 0;
         let nobody = vec![false; records.len()];
         for mirror in &self.shared.worker.mirrors {
-            let outcomes = outcome::append(&**mirror, records.to_vec(), &nobody).await?;
+            let outcomes = outcome::append(&**mirror, records, &nobody).await?;
             for (record, outcome) in records.iter().zip(outcomes) {
                 if let Outcome::Refused(why) | Outcome::Failed(why) = outcome {
                     refused += 1;

@@ -24,7 +24,7 @@ pub(super) enum Outcome {
 /// When the appender is away, and no event is to blame.
 pub(super) async fn append(
     to: &dyn Appender,
-    records: Vec<Record>,
+    records: &Arc<[Record]>,
     suspect: &[bool],
 ) -> Result<Vec<Outcome>> {
     let count = records.len();
@@ -35,7 +35,10 @@ pub(super) async fn append(
     let mut parts: Vec<Vec<usize>> = alone.rev().collect();
     parts.extend((!together.is_empty()).then_some(together));
     while let Some(part) = parts.pop() {
-        let batch: Arc<[Record]> = part.iter().map(|index| records[*index].clone()).collect();
+        let batch: Arc<[Record]> = match part.len() == count {
+            true => Arc::clone(records),
+            false => part.iter().map(|index| records[*index].clone()).collect(),
+        };
         match to.append(batch).await {
             Ok(appended) => {
                 for (index, appended) in part.iter().zip(appended) {

@@ -228,14 +228,44 @@ fn delete(db: &Connection, receipt: Receipt) -> rusqlite::Result<usize> {
 pub(super) fn ack(db: &mut Connection, receipts: &[Receipt]) -> Result<usize, Failure> {
     let transaction = unsynced(db)?;
     let mut valid = 0;
-    for receipt in receipts {
-        if end_lease(&transaction, *receipt)? {
-            valid += delete(&transaction, *receipt)?;
-        }
+    let follows = |one: &Receipt, next: &Receipt| {
+        next.lease == one.lease && one.key.checked_add(1) == Some(next.key)
+    };
+    for run in receipts.chunk_by(follows) {
+        valid += ack_run(&transaction, run)?;
     }
     transaction.commit()?;
     shrink(db, SPARE_PAGES)?;
     Ok(valid)
+}
+
+/// Removes what stands in a row under one lease, as a batch nearly always does.
+fn ack_run(db: &Connection, run: &[Receipt]) -> rusqlite::Result<usize> {
+    let [first, .., last] = run else {
+        return match run {
+            [one] if end_lease(db, *one)? => delete(db, *one),
+            _ => Ok(0),
+        };
+    };
+    let (first, last, lease) = (seq(*first), seq(*last), lease(*first));
+    let held: usize = db
+        .prepare_cached(
+            "SELECT count(*) FROM annals_delivery WHERE seq BETWEEN ?1 AND ?2 AND lease = ?3",
+        )?
+        .query_row([first, last, lease], |row| row.get(0))?;
+    if held < run.len() {
+        let mut valid = 0;
+        for receipt in run {
+            if end_lease(db, *receipt)? {
+                valid += delete(db, *receipt)?;
+            }
+        }
+        return Ok(valid);
+    }
+    db.prepare_cached("DELETE FROM annals_delivery WHERE seq BETWEEN ?1 AND ?2")?
+        .execute([first, last])?;
+    db.prepare_cached("DELETE FROM annals_queue WHERE seq BETWEEN ?1 AND ?2")?
+        .execute([first, last])
 }
 
 pub(super) fn retry(
