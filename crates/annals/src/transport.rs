@@ -83,7 +83,8 @@ pub trait Transport: Send + Sync + fmt::Debug {
     /// When the transport cannot be read.
     async fn buried(&self, after: Option<u64>, limit: usize) -> Result<Vec<Buried>>;
 
-    /// Makes buried events ready again, with no attempts counted, or all of them.
+    /// Makes buried events ready again, as if they were sent now, in the order of
+    /// their burial.
     /// Answers how many there were.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! What every transport must do.
 
+mod model;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use async_trait::async_trait;
 
 use crate::event::{Entity, Event, EventId, Timestamp};
 use crate::transport::{Delivery, Message, Receipt, Transport, Want, Which};
+use model::agrees_with_a_model;
 
 /// Makes handles on one queue, which is new and empty at first.
 #[async_trait]
@@ -24,7 +27,8 @@ pub trait TransportFactory: Send + Sync {
 }
 
 /// What a case does, given the queue's factory.
-pub type Run = for<'a> fn(&'a dyn TransportFactory) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+pub type Run =
+    for<'a> fn(&'a dyn TransportFactory) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// One requirement.
 #[derive(Clone, Copy)]
@@ -60,6 +64,7 @@ cases![
     survives_reopening,
     takes_a_batch_whole,
     shares_among_many_receivers,
+    agrees_with_a_model,
 ];
 
 fn message(number: usize) -> Message {

@@ -189,16 +189,17 @@ impl Transport for MemoryTransport {
     async fn bury(&self, burials: &[(Receipt, String)]) -> Result<usize> {
         let mut valid = 0;
         for (receipt, reason) in burials {
-            valid += self.settle(&[*receipt], |state, number, item| {
+            valid += self.settle(&[*receipt], |state, _, item| {
+                state.last += 1;
                 let buried = Buried {
-                    number,
+                    number: state.last,
                     id: item.message.id,
                     body: item.message.body,
                     reason: reason.clone(),
                     attempts: item.attempts,
                     failed_at: Timestamp::now(),
                 };
-                state.buried.insert(number, buried);
+                state.buried.insert(buried.number, buried);
             });
         }
         Ok(valid)
@@ -216,7 +217,9 @@ impl Transport for MemoryTransport {
             if let Some(Buried { id, body, .. }) = state.buried.remove(number) {
                 let message = Message { id, body };
                 let item = Item { message, attempts: 0, sent_at: Timestamp::now() };
-                state.ready.insert(*number, item);
+                state.last += 1;
+                let last = state.last;
+                state.ready.insert(last, item);
             }
         }
         drop(state);
