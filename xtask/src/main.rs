@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to whoever runs it")]
 
 mod bench;
+mod outcomes;
 mod test;
 
 use std::path::{Path, PathBuf};

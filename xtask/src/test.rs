@@ -1,6 +1,6 @@
 //! `cargo xtask test`.
 
-use crate::cargo;
+use crate::{cargo, outcomes};
 
 /// Feature sets that an application may choose, beside the default and all.
 const FEATURES: [&str; 6] = ["", "derive", "sqlite", "file", "tower", "config"];
@@ -23,8 +23,10 @@ pub(crate) fn run(full: bool) -> Result<(), String> {
         crate::run(&format!("compiles with features: {what}"), &mut cargo(&words))?;
     }
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
-    if full {
-        tests.env(FULL, "1");
+    if !full {
+        return crate::run("tests", &mut tests);
     }
-    crate::run("tests", &mut tests)
+    outcomes::forget()?;
+    crate::run("tests, taking their time", tests.env(FULL, "1"))?;
+    outcomes::write()
 }

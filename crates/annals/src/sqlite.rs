@@ -265,6 +265,21 @@ fn create_private_directory(directory: &Path) -> std::io::Result<()> {
     builder.create(directory)
 }
 
+const DAMAGED: &str =
+    "set the file aside and restore a backup; `sqlite3 FILE .recover` may save what is readable";
+
+fn is_unreadable(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as Found;
+    matches!(
+        error,
+        Found::InvalidColumnType(..)
+            | Found::FromSqlConversionFailure(..)
+            | Found::IntegralValueOutOfRange(..)
+            | Found::Utf8Error(..)
+            | Found::QueryReturnedNoRows
+    )
+}
+
 /// Says what an error of SQLite means for who operates it.
 pub(crate) fn explain(doing: impl Into<String>, error: rusqlite::Error) -> Error {
     use rusqlite::ErrorCode as Code;
@@ -282,15 +297,13 @@ pub(crate) fn explain(doing: impl Into<String>, error: rusqlite::Error) -> Error
         Some(Code::SystemIoFailure | Code::FileLockingProtocolFailed) => {
             (ErrorKind::Away, Some("check the disk and the kernel's log"))
         }
-        Some(Code::DatabaseCorrupt | Code::NotADatabase) => (
-            ErrorKind::Damaged,
-            Some(
-                "set the file aside and restore a backup; `sqlite3 FILE .recover` may save what is readable",
-            ),
-        ),
+        Some(Code::DatabaseCorrupt | Code::NotADatabase) => (ErrorKind::Damaged, Some(DAMAGED)),
         Some(Code::TooBig | Code::ConstraintViolation | Code::TypeMismatch) => {
             (ErrorKind::Event, None)
         }
+        // Every column has its type and every row that is asked for is there, unless
+        // someone else wrote into the file.
+        None if is_unreadable(&error) => (ErrorKind::Damaged, Some(DAMAGED)),
         _ => (ErrorKind::Transient, None),
     };
     let mut explained = Error::new(kind, doing, &error).caused_by(error);

@@ -164,7 +164,8 @@ impl Worker {
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] without a transport; [`ErrorKind::Closed`] when a
-    /// handle is of no more use. A backend that is away is waited for.
+    /// handle is of no more use; [`ErrorKind::Damaged`] when a backend's data are
+    /// damaged. A backend that is away is waited for.
     pub async fn run(self) -> Result<Ended> {
         if self.transports.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "start a worker", "it has no transport"));

@@ -146,6 +146,7 @@ impl<'a> Row<'a> {
                 "read event {} at position {}: {error}",
                 stored.id, stored.position
             ))
+            .hint("the store was altered after the append; restore a backup of it")
         })?;
         Ok(Self { position: stored.position, appended_at: stored.appended_at.to_string(), event })
     }

@@ -53,6 +53,7 @@ impl Up {
         tell(session, &server)?;
         let (worker_stop, gauge) = (worker.stop_handle(), worker.gauge());
         let (stop, stopped) = oneshot::channel::<()>();
+        let (over, worker_over) = oneshot::channel::<()>();
         let stop_worker = worker_stop.clone();
         signals.spawn(move || {
             drop(stop);
@@ -63,13 +64,26 @@ impl Up {
             session.config.prune_older_than,
         ));
         let begun = Instant::now();
+        // A worker that leaves, for whatever reason, takes the rest along:
+        // whoever supervises `up` starts both anew.
+        let stopped = async {
+            tokio::select! {
+                _ = stopped => {}
+                _ = worker_over => {}
+            }
+        };
+        let working = async {
+            let worked = worker.run().await;
+            drop(over);
+            worked
+        };
         let serving = async {
-            let served = server.run(async { drop(stopped.await) }).await;
+            let served = server.run(stopped).await;
             let ended = audit.shutdown(DEADLINE).await;
             worker_stop.stop();
             served.and(ended.map(drop))
         };
-        let (served, worked) = tokio::join!(serving, worker.run());
+        let (served, worked) = tokio::join!(serving, working);
         pruner.abort();
         if !session.out.json() {
             session.out.line(work::summary(

@@ -336,9 +336,10 @@ impl Lane {
         }
     }
 
-    /// Waits a while for a backend that is away, longer each time.
+    /// Waits a while for a backend that is away, longer each time. What waiting
+    /// does not mend is the worker's end.
     async fn wait_for(&mut self, error: Error) -> Result<()> {
-        if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Usage) {
+        if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Damaged | ErrorKind::Usage) {
             return Err(error);
         }
         self.misses += 1;

@@ -1,7 +1,5 @@
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use super::load::{Kind, Load};
 use super::outcome::{is_full, leave};
 
@@ -37,11 +35,16 @@ fn whoever_is_killed_nothing_acknowledged_is_lost() {
     let balance = load.check(QUEUE, STORE);
     assert!(interrupted > 0, "nobody was killed at work");
     if is_full() {
-        let figures = json!({
-            "kills": 3 * rounds, "interrupted": interrupted, "issued": balance.issued,
-            "acknowledged": balance.acknowledged, "stored": balance.stored,
-            "failed": balance.failed, "seconds": begun.elapsed().as_secs(),
-        });
-        leave("kills", figures);
+        let outcome = format!(
+            "{} kills, {rounds} of each kind, with {interrupted} events on their way to whoever \
+             was killed; {} issued, {} acknowledged, {} stored, {} failed; {} s",
+            3 * rounds,
+            balance.issued,
+            balance.acknowledged,
+            balance.stored,
+            balance.failed,
+            begun.elapsed().as_secs(),
+        );
+        leave("kills", "kill -9 of workers, `up` and capturing processes", &outcome);
     }
 }

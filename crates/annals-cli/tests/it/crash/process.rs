@@ -57,7 +57,8 @@ impl Process {
 
     /// Waits until it has ended.
     pub(super) fn wait(&mut self) -> ExitStatus {
-        wait(&mut self.child, || self.log.display().to_string())
+        let log = &self.log;
+        wait(&mut self.child, || std::fs::read_to_string(log).unwrap())
     }
 
     /// Waits until it has ended, which must be as if all is well.
@@ -85,11 +86,12 @@ pub(super) fn run(here: &Installation, arguments: &[&str]) -> Ended {
     let mut command = command(here, arguments);
     command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
     let mut child = command.spawn().unwrap();
-    let status = wait(&mut child, || format!("{arguments:?}"));
+    let said = || std::fs::read_to_string(&err).unwrap();
+    let status = wait(&mut child, || format!("{arguments:?}: {}", said()));
     let ended = Ended {
         status: status.code().unwrap_or(-1),
         stdout: std::fs::read_to_string(out).unwrap(),
-        stderr: std::fs::read_to_string(err).unwrap(),
+        stderr: said(),
     };
     assert!(!ended.stderr.contains("panicked"), "{arguments:?}: {ended:?}");
     ended
