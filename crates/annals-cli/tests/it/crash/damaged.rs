@@ -170,3 +170,25 @@ fn a_file_of_something_else_is_left_alone() {
     assert!(worked.status == 1 && is_clear(&worked.stderr, "audit.log"), "{worked:?}");
     assert_eq!(fs::read_to_string(here.path("audit.log")).unwrap(), "once upon a time");
 }
+
+/// What an application enqueued with a statement of its own and a wrong id holds
+/// up nobody.
+#[test]
+fn a_wrong_id_in_the_queue_fails_its_event_at_most() {
+    let here = Installation::new();
+    let event = r#"{"action":"seen","entity":{"type":"page"}}"#;
+    let body = crate::installation::encoded(event);
+    here.feed(&["record"], event.as_bytes());
+    let queue = Connection::open(here.path(QUEUE)).unwrap();
+    for (id, body) in [(&b"wrong"[..], &body[..]), (&[4; 16], b"no event")] {
+        queue.execute(annals::transport::sqlite::ENQUEUE, (id, 0, body)).unwrap();
+    }
+    here.feed(&["record"], event.as_bytes());
+    for _ in 0..2 {
+        let worked = run(&here, &["work", "--drain"]);
+        assert_eq!(worked.status, 0, "{worked:?}");
+        assert_eq!(here.ok(&["query", "--json"]).lines().count(), 3);
+        assert_eq!(here.ok(&["failed", "list", "--json"]).lines().count(), 1);
+        assert_eq!(here.ok(&["failed", "retry", "--all"]), "put back 1 event\n");
+    }
+}

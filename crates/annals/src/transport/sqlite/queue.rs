@@ -7,6 +7,7 @@ use super::ENQUEUE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
 use crate::sqlite::{Failure, explain};
+use crate::store::Record;
 
 const SCHEMA: &str = include_str!("../../../migrations/sqlite/queue_1.sql");
 const VERSION: i64 = 1;
@@ -183,7 +184,7 @@ impl Found {
             let body: Vec<u8> = row.get(2)?;
             self.bytes += body.len();
             self.deliveries.push(Delivery {
-                id: event_id(row, 1)?,
+                id: event_id(row, 1, &body)?,
                 body,
                 attempts: row.get::<_, u32>(3)? + 1,
                 receipt: Receipt {
@@ -196,15 +197,18 @@ impl Found {
     }
 }
 
-fn event_id(row: &Row<'_>, column: usize) -> rusqlite::Result<EventId> {
-    let bytes: [u8; 16] = row.get(column)?;
-    EventId::from_bytes(bytes).ok_or_else(|| {
-        rusqlite::Error::FromSqlConversionFailure(
-            column,
-            rusqlite::types::Type::Blob,
-            "not a UUIDv7".into(),
-        )
-    })
+/// The id beside a body. Whoever enqueues with a statement of their own may have
+/// put something else there; then the event's own id counts, and what is no event
+/// gets one that lets it be named among the failed.
+fn event_id(row: &Row<'_>, column: usize, body: &[u8]) -> rusqlite::Result<EventId> {
+    let id: Vec<u8> = row.get(column)?;
+    let given = <[u8; 16]>::try_from(id.as_slice()).ok().and_then(EventId::from_bytes);
+    let own = || Record::decode(body.to_vec()).ok().map(|record| record.id);
+    let named = || {
+        let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        EventId::derived(Timestamp::MIN, "", "annals_queue", &hex)
+    };
+    Ok(given.or_else(own).unwrap_or_else(named))
 }
 
 fn seq(receipt: Receipt) -> i64 {
@@ -338,10 +342,11 @@ pub(super) fn buried(
          FROM annals_failed WHERE number > ?1 ORDER BY number LIMIT ?2",
     )?;
     let rows = select.query_map([after, limit], |row| {
+        let body: Vec<u8> = row.get(2)?;
         Ok(Buried {
             number: row.get::<_, i64>(0)?.unsigned_abs(),
-            id: event_id(row, 1)?,
-            body: row.get(2)?,
+            id: event_id(row, 1, &body)?,
+            body,
             reason: row.get(3)?,
             attempts: row.get(4)?,
             failed_at: Timestamp::from_micros(row.get(5)?).unwrap_or(Timestamp::MIN),
@@ -393,7 +398,7 @@ pub(super) fn revive(db: &mut Connection, which: &Chosen) -> Result<usize, Failu
     let transaction = synced(db)?;
     let numbers = which.numbers(&transaction)?;
     for number in &numbers {
-        let failed: Option<([u8; 16], Vec<u8>)> = transaction
+        let failed: Option<(Vec<u8>, Vec<u8>)> = transaction
             .prepare_cached("DELETE FROM annals_failed WHERE number = ?1 RETURNING id, body")?
             .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
