@@ -57,7 +57,8 @@ async fn one_bad_event_among_ten_thousand_harms_none_of_them() {
     assert_eq!(reply.status, 202);
     let answer = reply.json();
     assert_eq!(answer["accepted"], 9_999);
-    let reason = "colour: unknown field; put your own data under metadata; action: must not be empty";
+    let reason =
+        "colour: unknown field; put your own data under metadata; action: must not be empty";
     assert_eq!(answer["rejected"], json!([{"index": 7_777, "reason": reason}]));
     assert_eq!(answer["ids"].as_array().unwrap().len(), 10_000);
     assert_eq!(answer["ids"][7_777], Value::Null);

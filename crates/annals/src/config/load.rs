@@ -78,7 +78,8 @@ fn flags(sources: &Sources, faults: &mut Vec<Fault>) -> Layer {
         let origin = Origin::Flag(flag.name);
         match (Setting::find(flag.key), flag.values.as_slice()) {
             (None, _) => {
-                faults.push(Fault::new(origin, format!("sets `{}`, which is no setting", flag.key)));
+                faults
+                    .push(Fault::new(origin, format!("sets `{}`, which is no setting", flag.key)));
             }
             (Some(_), []) => {}
             (Some(setting), many) if setting.kind == Kind::Urls => {

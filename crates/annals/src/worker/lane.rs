@@ -16,7 +16,7 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// Between two attempts on a backend that is away.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Deliveries of one event without any outcome, after which it goes to failed:
 /// whoever touches it seems to die of it.
