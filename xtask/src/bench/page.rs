@@ -14,7 +14,7 @@ const REFERENCES: [(&str, &str); 8] = [
          the same two values through `#[derive(Serialize)]`) with serde_json into a vector that \
          it reuses, and writes that to tracing-appender's non-blocking writer; it compares \
          nothing and checks nothing. Behind both, a thread counts what arrives and drops it. \
-         Bursts of 2,000 calls in turns, each waited out; a program that drops events fails.",
+         Bursts of 1,000 calls in turns, each waited out; a program that drops events fails.",
     ),
     (
         "latency",

@@ -2,9 +2,11 @@
 //! writer.
 //!
 //! Bursts of one and of the other in turns, each timed as a whole, each waited
-//! out before the next, so that neither buffer ever overflows.
+//! out before the next, so that neither buffer ever overflows. The same sleep is
+//! before each: on a busy machine the scheduler favours who slept.
 
 use std::io::Write;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
@@ -14,8 +16,9 @@ use crate::sink;
 
 const ROUNDS: usize = 15;
 const BURSTS: u32 = 20;
-/// Well within both buffers.
-const BURST: u32 = 2_000;
+/// Well within both buffers, and within a turn on the processor.
+const BURST: u32 = 1_000;
+const REST: Duration = Duration::from_millis(20);
 
 pub fn run() -> Outcome {
     let (audit, ours_arrived) = sink::ours()?;
@@ -30,6 +33,7 @@ pub fn run() -> Outcome {
         let (mut our_time, mut their_time) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..BURSTS {
             sent += u64::from(BURST);
+            thread::sleep(REST);
             let began = Instant::now();
             scope().run(|| {
                 for index in 0..BURST {
@@ -39,6 +43,7 @@ pub fn run() -> Outcome {
             });
             our_time += began.elapsed();
             ours_arrived.wait_for(sent);
+            thread::sleep(REST);
             let began = Instant::now();
             for index in 0..BURST {
                 let (before, after) = change(index);

@@ -117,3 +117,18 @@ fn many_keys_are_told_apart_and_a_late_twin_is_found() {
         Err("a: the key stands twice in one object".to_owned())
     );
 }
+
+#[test]
+fn a_verbatim_text_is_one_without_anything_to_escape() {
+    for length in 0..24 {
+        assert!(is_verbatim(&vec![b'~'; length]), "{length}");
+        for place in 0..length {
+            for byte in 0..=u8::MAX {
+                let mut text = vec![b'a'; length];
+                text[place] = byte;
+                let escaped = byte < b' ' || byte == b'"' || byte == b'\\';
+                assert_eq!(is_verbatim(&text), !escaped, "byte {byte} at {place} of {length}");
+            }
+        }
+    }
+}
