@@ -36,7 +36,8 @@ fn kernel() -> Option<String> {
 /// The kind of the file system that the build is on.
 fn file_system() -> Option<String> {
     let root = crate::root();
-    output("stat", &["--file-system", "--format=%T", root.to_str()?])
+    let table = output("df", &["--output=fstype", root.to_str()?])?;
+    table.lines().last().map(str::to_owned)
 }
 
 /// The value of the first line `name : value`.
