@@ -29,7 +29,10 @@ use std::process::ExitCode;
 /// What goes wrong here ends the bench and is told.
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
-const BENCHES: [(&str, fn() -> Outcome); 6] = [
+/// A bench's name, and what runs it.
+type Bench = (&'static str, fn() -> Outcome);
+
+const BENCHES: [Bench; 6] = [
     ("record", record::run),
     ("latency", latency::run),
     ("durable", durable::run),
