@@ -40,9 +40,10 @@ const REFERENCES: [(&str, &str); 8] = [
     ),
     (
         "drain-file",
-        "Ours: a worker empties the SQLite transport into a file. The reference has the same \
-         events in memory, and writes and syncs (fdatasync) them batch by batch: it reads no \
-         queue and takes nothing out of one.",
+        "Ours: a worker empties a transport into a file: one in memory, so that the file's part \
+         shows, and the SQLite transport, whose reads, leases and acknowledgements then count \
+         too. The reference has the same events in memory, and writes and syncs (fdatasync) \
+         them batch by batch: it reads no queue and takes nothing out of one.",
     ),
     (
         "history",

@@ -9,6 +9,7 @@ use std::time::Instant;
 use annals::store::file::FileStore;
 use annals::store::sqlite::SqliteStore;
 use annals::store::{Appender, Record};
+use annals::transport::memory::MemoryTransport;
 use annals::transport::sqlite::SqliteTransport;
 use annals::transport::{Message, Transport};
 use annals::worker::{Worker, WorkerOptions};
@@ -29,7 +30,8 @@ pub fn run_sqlite() -> Outcome {
         let (mut ours, mut reference) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let directory = crate::scratch()?;
-            ours.push(drain(directory.path(), &records, batch, false)?);
+            let (queue, store) = (sqlite_queue(directory.path())?, sqlite_store(directory.path())?);
+            ours.push(drain(queue, store, &records, batch)?);
             let mut plain = Plain::open(directory.path(), &records)?;
             let began = Instant::now();
             let moved = plain.drain(batch)?;
@@ -42,23 +44,42 @@ pub fn run_sqlite() -> Outcome {
     Ok(())
 }
 
-/// SQLite to a file.
+/// To a file: from SQLite, and from memory, which is the file's part of it.
 pub fn run_file() -> Outcome {
     let records = records()?;
-    for batch in BATCHES {
+    for (from, batch) in BATCHES.iter().flat_map(|batch| [("memory", *batch), ("SQLite", *batch)]) {
         let (mut ours, mut reference) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let directory = crate::scratch()?;
-            ours.push(drain(directory.path(), &records, batch, true)?);
+            let queue = match from {
+                "memory" => Arc::new(MemoryTransport::new()) as Arc<dyn Transport>,
+                _ => sqlite_queue(directory.path())?,
+            };
+            ours.push(drain(queue, file_store(directory.path())?, &records, batch)?);
             let began = Instant::now();
             write(&directory.path().join("plain.log"), &records, batch)?;
             reference.push(f64::from(EVENTS) / began.elapsed().as_secs_f64());
         }
-        let what = format!("drain, SQLite to file, batches of {batch}");
+        let what = format!("drain, {from} to file, batches of {batch}");
         let target = Some(Target::RatioAtLeast(0.7));
         Row { bench: "drain-file", what: &what, unit: "events/s", ours, reference, target }.print();
     }
     Ok(())
+}
+
+fn sqlite_queue(directory: &Path) -> Outcome<Arc<dyn Transport>> {
+    let path = directory.join("queue.db").display().to_string();
+    Ok(Arc::new(crate::runtime()?.block_on(SqliteTransport::open(&path))?))
+}
+
+fn sqlite_store(directory: &Path) -> Outcome<Arc<dyn Appender>> {
+    let path = directory.join("store.db").display().to_string();
+    Ok(Arc::new(crate::runtime()?.block_on(SqliteStore::open(&path))?))
+}
+
+fn file_store(directory: &Path) -> Outcome<Arc<dyn Appender>> {
+    let path = directory.join("audit.log").display().to_string();
+    Ok(Arc::new(crate::runtime()?.block_on(FileStore::open(&path))?))
 }
 
 fn records() -> Outcome<Vec<Record>> {
@@ -68,18 +89,17 @@ fn records() -> Outcome<Vec<Record>> {
 }
 
 /// Fills a queue, and times the worker emptying it: events a second.
-fn drain(directory: &Path, records: &[Record], batch: usize, to_file: bool) -> Outcome<f64> {
+fn drain(
+    queue: Arc<dyn Transport>,
+    store: Arc<dyn Appender>,
+    records: &[Record],
+    batch: usize,
+) -> Outcome<f64> {
     crate::runtime()?.block_on(async {
-        let path = |name: &str| directory.join(name).display().to_string();
-        let queue: Arc<dyn Transport> = Arc::new(SqliteTransport::open(&path("queue.db")).await?);
         for part in records.chunks(2_000) {
             let message = |record: &Record| Message { id: record.id, body: record.body.clone() };
             queue.send(part.iter().map(message).collect()).await?;
         }
-        let store: Arc<dyn Appender> = match to_file {
-            true => Arc::new(FileStore::open(&path("audit.log")).await?),
-            false => Arc::new(SqliteStore::open(&path("store.db")).await?),
-        };
         let mut options = WorkerOptions::default();
         options.batch_size = batch;
         options.drain = true;

@@ -106,7 +106,7 @@ fn used_bytes(db: &Connection) -> rusqlite::Result<u64> {
 
 pub(super) fn receive(db: &mut Connection, want: Want) -> Result<Vec<Delivery>, Failure> {
     if !anything(db)? {
-        shrink(db, 0)?;
+        shrink(db, Shrink::Idle)?;
         return Ok(Vec::new());
     }
     let transaction = unsynced(db)?;
@@ -239,7 +239,7 @@ pub(super) fn ack(db: &mut Connection, receipts: &[Receipt]) -> Result<usize, Fa
         valid += ack_run(&transaction, run)?;
     }
     transaction.commit()?;
-    shrink(db, SPARE_PAGES)?;
+    shrink(db, Shrink::Busy)?;
     Ok(valid)
 }
 
@@ -452,9 +452,22 @@ pub(super) fn stats(db: &mut Connection) -> Result<TransportStats, Failure> {
     Ok(stats)
 }
 
-/// Gives some of the free pages beyond `spare` back to the file system.
-fn shrink(db: &Connection, spare: i64) -> rusqlite::Result<()> {
-    let free: i64 = db.prepare_cached("PRAGMA freelist_count")?.query_row([], |row| row.get(0))?;
+/// When free pages go back to the file system, [`SHRINK_PAGES`] at a time.
+enum Shrink {
+    /// Nothing waits: no page has to be moved for it.
+    Idle,
+    /// Beside a working queue, once most of the file is free. Earlier, the pages
+    /// at its end would be moved to its front just before they are freed there.
+    Busy,
+}
+
+fn shrink(db: &Connection, when: Shrink) -> rusqlite::Result<()> {
+    let number = |pragma| db.prepare_cached(pragma)?.query_row([], |row| row.get::<_, i64>(0));
+    let free = number("PRAGMA freelist_count")?;
+    let spare = match when {
+        Shrink::Idle => 0,
+        Shrink::Busy => SPARE_PAGES.max(number("PRAGMA page_count")? / 4 * 3),
+    };
     if free <= spare {
         return Ok(());
     }
