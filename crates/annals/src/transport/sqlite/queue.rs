@@ -453,6 +453,7 @@ pub(super) fn stats(db: &mut Connection) -> Result<TransportStats, Failure> {
 }
 
 /// When free pages go back to the file system, [`SHRINK_PAGES`] at a time.
+#[derive(Clone, Copy)]
 enum Shrink {
     /// Nothing waits: no page has to be moved for it.
     Idle,
