@@ -23,6 +23,8 @@ pub mod testing;
 pub mod transport;
 pub mod worker;
 
+#[cfg(any(feature = "file", feature = "sqlite"))]
+mod private;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 

@@ -6,7 +6,7 @@
 
 mod check;
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -16,6 +16,7 @@ use rusqlite::OpenFlags;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::private::make_private_directory_of;
 
 pub use check::{SqliteCheck, check_sqlite, sqlite_version};
 
@@ -243,26 +244,12 @@ fn configure(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
 
 /// Makes the directory and the file, for their owner alone.
 fn create_private(path: &Path) -> std::io::Result<()> {
-    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        create_private_directory(directory)?;
-    }
+    make_private_directory_of(path)?;
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map(drop)
-}
-
-/// Makes a directory for its owner alone, unless it is there already.
-fn create_private_directory(directory: &Path) -> std::io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
 }
 
 const DAMAGED: &str =

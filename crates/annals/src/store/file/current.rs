@@ -11,6 +11,7 @@ use super::window::{Met, Window};
 use super::{explain, url};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp, peek_id};
+use crate::private::make_private_directory_of;
 use crate::store::{Appended, Record};
 
 /// Bytes of a line, at most; four times an event's, for what may come.
@@ -63,7 +64,8 @@ impl CurrentFile {
     /// Opens the file, and mends its end.
     pub(super) fn open(options: FileOptions) -> Result<Self> {
         let url = url(&options.path);
-        make_directory(&options.path).map_err(|error| explain(format!("open {url}"), error))?;
+        make_private_directory_of(&options.path)
+            .map_err(|error| explain(format!("open {url}"), error))?;
         let lock = Lock::take(&options.path)?;
         let rotation = Rotation::start(&options)?;
         let mut current = Self {
@@ -253,21 +255,6 @@ pub(super) fn private(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
-}
-
-/// Makes the directory for its owner alone, unless it is there.
-fn make_directory(path: &Path) -> io::Result<()> {
-    let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
-        return Ok(());
-    };
-    if directory.is_dir() {
-        return Ok(());
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
 }
 
 /// Sees to it that the file ends with a line end; answers its length then.
