@@ -10,6 +10,7 @@ mod fault;
 mod id;
 mod json;
 mod object;
+mod skim;
 mod time;
 
 use std::borrow::Cow;
@@ -27,6 +28,7 @@ pub use json::{JsonFault, MAX_DEPTH};
 pub(crate) use json::{MARK, compact_captured, is_verbatim};
 pub(crate) use object::REDACTED;
 pub use object::{Mark, Object};
+pub(crate) use skim::{Column, Skimmed, Span, skim};
 pub use time::Timestamp;
 
 /// Text of an event that is often a literal.

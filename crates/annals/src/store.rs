@@ -15,22 +15,22 @@
 #[cfg(feature = "file")]
 pub mod file;
 mod prune;
+mod record;
 mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{DecodeError, Event, EventId, Timestamp};
+use crate::event::{Event, EventId, Timestamp};
 use crate::query::{Filter, Page, Query};
 
 pub use prune::{PRUNED, Pruned, prune};
+pub use record::Record;
 
 /// Takes batches of events, durably.
 #[async_trait]
@@ -98,93 +98,6 @@ pub trait Store: Appender {
     /// # Errors
     /// When the store cannot be written.
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed>;
-}
-
-/// An encoded event and the columns by which stores find it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// The event's id.
-    pub id: EventId,
-    /// The encoded event, stored as it is.
-    pub body: Vec<u8>,
-    /// When it happened.
-    pub occurred_at: Timestamp,
-    /// What was done.
-    pub action: String,
-    /// How it went: `success`, `failure` or `denied`.
-    pub outcome: String,
-    /// The entity's type.
-    pub entity_type: String,
-    /// The entity's id.
-    pub entity_id: Option<String>,
-    /// The actor's type.
-    pub actor_type: Option<String>,
-    /// The actor's id.
-    pub actor_id: Option<String>,
-    /// Whose data it is.
-    pub tenant: Option<String>,
-    /// The request that caused it.
-    pub request_id: Option<String>,
-}
-
-impl Record {
-    /// Reads the columns from an encoded event.
-    ///
-    /// # Errors
-    /// If the bytes are not an event.
-    pub fn decode(body: Vec<u8>) -> Result<Self, DecodeError> {
-        #[derive(Deserialize)]
-        struct Columns<'a> {
-            #[serde(borrow)]
-            id: Cow<'a, str>,
-            #[serde(borrow)]
-            occurred_at: Cow<'a, str>,
-            action: String,
-            outcome: Option<String>,
-            entity: Who,
-            actor: Option<Who>,
-            tenant: Option<String>,
-            context: Option<From>,
-        }
-        #[derive(Deserialize)]
-        struct Who {
-            r#type: Option<String>,
-            id: Option<String>,
-        }
-        #[derive(Deserialize)]
-        struct From {
-            request_id: Option<String>,
-        }
-        let columns: Columns<'_> =
-            serde_json::from_slice(&body).map_err(|error| DecodeError::json(&error))?;
-        let (actor_type, actor_id) =
-            columns.actor.map_or((None, None), |actor| (actor.r#type, actor.id));
-        let id: EventId = columns.id.parse().map_err(|what| DecodeError::field("id", what))?;
-        let occurred_at: Timestamp =
-            columns.occurred_at.parse().map_err(|what| DecodeError::field("occurred_at", what))?;
-        if id.millis() != occurred_at.as_millis() {
-            return Err(DecodeError::field(
-                "id",
-                format!("is not of the event's time, {occurred_at}"),
-            ));
-        }
-        Ok(Self {
-            id,
-            occurred_at,
-            action: columns.action,
-            outcome: columns.outcome.unwrap_or_else(|| "success".to_owned()),
-            entity_type: columns
-                .entity
-                .r#type
-                .ok_or_else(|| DecodeError::field("entity.type", "missing"))?,
-            entity_id: columns.entity.id,
-            actor_type,
-            actor_id,
-            tenant: columns.tenant,
-            request_id: columns.context.and_then(|context| context.request_id),
-            body,
-        })
-    }
 }
 
 /// What became of one appended record.

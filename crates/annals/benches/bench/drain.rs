@@ -97,7 +97,7 @@ fn drain(
 ) -> Outcome<f64> {
     crate::runtime()?.block_on(async {
         for part in records.chunks(2_000) {
-            let message = |record: &Record| Message { id: record.id, body: record.body.clone() };
+            let message = |record: &Record| Message { id: record.id, body: record.body().to_vec() };
             queue.send(part.iter().map(message).collect()).await?;
         }
         let mut options = WorkerOptions::default();
@@ -123,7 +123,7 @@ fn write(path: &Path, records: &[Record], batch: usize) -> Outcome {
     for part in records.chunks(batch) {
         lines.clear();
         for record in part {
-            lines.extend_from_slice(&record.body);
+            lines.extend_from_slice(record.body());
             lines.push(b'\n');
         }
         file.write_all(&lines)?;

@@ -68,7 +68,7 @@ impl Random {
             event.old_values = Some(values(field, self.below(100)));
             event.new_values = Some(values(field, self.below(100)));
         }
-        Record::decode(event.encode()?).map_err(|error| undecodable(&error))
+        decoded(event.encode()?)
     }
 }
 
@@ -82,8 +82,11 @@ fn values(field: &str, number: u64) -> Object {
     Object::from_writer(format!("{{\"{field}\":{number}}}").into_bytes())
 }
 
-fn undecodable(error: &crate::event::DecodeError) -> crate::Error {
-    crate::Error::new(crate::ErrorKind::Event, "read back an event made for a test", error)
+/// Reads back an event made for a test.
+pub(super) fn decoded(body: Vec<u8>) -> Result<Record> {
+    Record::decode(body).map_err(|error| {
+        crate::Error::new(crate::ErrorKind::Event, "read back an event made for a test", error)
+    })
 }
 
 /// The event number `number`: an update of a product at a time of its own.
@@ -95,7 +98,7 @@ pub fn record(number: u64) -> Result<Record> {
         .occurred_at(moment(number))
         .actor(Actor::user(number % 3))
         .new_values(values("price", number));
-    Record::decode(event.encode()?).map_err(|error| undecodable(&error))
+    decoded(event.encode()?)
 }
 
 /// The events with these numbers.

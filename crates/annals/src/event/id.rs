@@ -113,25 +113,37 @@ impl EventId {
 
 /// The 16 bytes of any UUID in its usual form, of whatever version.
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {
-    let text = text.as_bytes();
-    if text.len() != 36 {
-        return None;
-    }
+    let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
     let mut bytes = [0; 16];
-    let mut digits = 0;
-    for (index, character) in text.iter().enumerate() {
-        if matches!(index, 8 | 13 | 18 | 23) {
-            if *character != b'-' {
-                return None;
-            }
-            continue;
+    let mut wrong = 0;
+    let mut place = 0;
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            wrong |= text[place] ^ b'-';
+            place += 1;
         }
-        let digit = char::from(*character).to_digit(16)?;
-        bytes[digits / 2] = (bytes[digits / 2] << 4) | u8::try_from(digit).ok()?;
-        digits += 1;
+        let (high, low) =
+            (NIBBLES[usize::from(text[place])], NIBBLES[usize::from(text[place + 1])]);
+        // No digit's value has a bit there, and what is none has all of them.
+        wrong |= (high | low) & 0xf0;
+        *byte = high << 4 | low;
+        place += 2;
     }
-    Some(bytes)
+    (wrong == 0).then_some(bytes)
 }
+
+/// The value of each hexadecimal digit by its character, and 255 for any other:
+/// every event that passes has its id read.
+const NIBBLES: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        values[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 
 /// Four bytes of the operating system's randomness; the address of a local and
 /// the clock where it has none to give, which makes ids less unique, not wrong.

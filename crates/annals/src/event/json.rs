@@ -380,6 +380,22 @@ pub(crate) fn is_verbatim(text: &[u8]) -> bool {
     any.fold(special_bytes(last), |any, word| any | special_bytes(word)) == 0
 }
 
+/// Where the first byte from `from` on stands that a string does not hold as it
+/// is: a quote, a backslash or a control character.
+pub(crate) fn first_special(text: &[u8], from: usize) -> Option<usize> {
+    let mut rest = text.get(from..)?;
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        let special = special_bytes(u64::from_le_bytes(*word));
+        if special != 0 {
+            // The lowest bit that is set is right; higher ones may be borrowed.
+            return Some(text.len() - rest.len() + special.trailing_zeros() as usize / 8);
+        }
+        rest = after;
+    }
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    Some(text.len() - rest.len() + rest.iter().position(is_special)?)
+}
+
 /// Not zero if one of the bytes needs escaping.
 fn special_bytes(word: u64) -> u64 {
     const EACH: u64 = u64::from_ne_bytes([1; 8]);

@@ -210,8 +210,8 @@ impl Lane {
         let suspect: Vec<bool> = deliveries.iter().map(|one| one.attempts > retries).collect();
         if tracing::enabled!(target: "annals::worker", tracing::Level::TRACE) {
             for record in records.iter() {
-                tracing::trace!(target: "annals::worker", id = %record.id, action = record.action,
-                    entity_type = record.entity_type, entity_id = record.entity_id, "event");
+                tracing::trace!(target: "annals::worker", id = %record.id, action = record.action(),
+                    entity_type = record.entity_type(), entity_id = record.entity_id(), "event");
             }
         }
         let outcomes = outcome::append(&*worker.store, records, &suspect).await?;
@@ -222,7 +222,7 @@ impl Lane {
                     stored.push(index);
                     settled.new += u64::from(new);
                     settled.duplicates += u64::from(!new);
-                    settled.bytes += if new { records[index].body.len() as u64 } else { 0 };
+                    settled.bytes += if new { records[index].body().len() as u64 } else { 0 };
                 }
                 Outcome::Refused(why) => {
                     settled.refused += 1;

@@ -77,8 +77,16 @@ fn records(count: usize) -> Vec<Record> {
     (0..count).map(record).collect()
 }
 
+fn text(record: &Record) -> String {
+    String::from_utf8(record.body().to_vec()).unwrap()
+}
+
+fn decoded(text: String) -> Record {
+    Record::decode(text.into_bytes()).unwrap()
+}
+
 fn lines(records: &[Record]) -> String {
-    records.iter().map(|record| String::from_utf8(record.body.clone()).unwrap() + "\n").collect()
+    records.iter().map(|record| text(record) + "\n").collect()
 }
 
 async fn append(store: &FileStore, records: &[Record]) -> Vec<Appended> {
@@ -122,11 +130,7 @@ async fn the_file_and_its_directory_are_private() {
 async fn a_repeated_event_is_written_once_and_a_changed_one_refused() {
     let place = Place::new();
     let records = records(2);
-    let mut changed = records[0].clone();
-    changed.body = String::from_utf8(changed.body)
-        .unwrap()
-        .replace("\"number\":0", "\"number\":9")
-        .into_bytes();
+    let changed = decoded(text(&records[0]).replace("\"number\":0", "\"number\":9"));
     let twice = [records[0].clone(), records[0].clone(), changed.clone()];
     let conflict = format!(
         "conflict: {} stands in file:{} with other bytes",
@@ -152,10 +156,9 @@ async fn a_repeated_event_is_written_once_and_a_changed_one_refused() {
 async fn an_event_that_is_no_line_is_refused_alone() {
     let place = Place::new();
     let store = place.open().await;
-    let mut broken = record(0);
-    broken.body = String::from_utf8(broken.body).unwrap().replace(',', ",\n").into_bytes();
-    let mut long = record(1);
-    long.body.resize((1 << 20) + 1, b' ');
+    let broken = decoded(text(&record(0)).replace(',', ",\n"));
+    let long = text(&record(1));
+    let long = decoded(long.clone() + &" ".repeat((1 << 20) + 1 - long.len()));
     let good = record(2);
     let answers = append(&store, &[broken, long, good.clone()]).await;
     assert_eq!(

@@ -34,7 +34,7 @@ impl Appender for Moody {
         if self.away.load(Ordering::SeqCst) {
             return fail(ErrorKind::Away, "it is switched off");
         }
-        let holds = |kind: &str| batch.iter().any(|record| record.entity_type == kind);
+        let holds = |kind: &str| batch.iter().any(|record| record.entity_type() == kind);
         if holds("poison") {
             return fail(ErrorKind::Event, "value too long for the column");
         }

@@ -1,21 +1,20 @@
 //! Cases for everything that takes batches.
 
 use super::{AppenderPlace, append_new};
+use crate::conformance::sample::decoded;
 use crate::conformance::{record, records};
 use crate::error::Result;
 use crate::event::{Entity, Event, Object};
 use crate::store::{Appended, Record};
 
 fn bodies_of(records: &[Record]) -> Vec<Vec<u8>> {
-    records.iter().map(|record| record.body.clone()).collect()
+    records.iter().map(|record| record.body().to_vec()).collect()
 }
 
 /// Another event under the id of `record`.
-fn conflicting(record: &Record) -> Record {
-    Record {
-        body: [&record.body[..record.body.len() - 1], b",\"reason\":\"x\"}"].concat(),
-        ..record.clone()
-    }
+pub(super) fn conflicting(record: &Record) -> Result<Record> {
+    let body = record.body();
+    decoded([&body[..body.len() - 1], b",\"reason\":\"x\"}"].concat())
 }
 
 /// Small and large events, of any characters, in several batches.
@@ -28,10 +27,7 @@ pub async fn bytes_come_back_in_order(place: &dyn AppenderPlace) -> Result<()> {
         let mut event = Event::new("noted", Entity::of_type("note"));
         event.new_values = values.ok();
         assert!(event.new_values.is_some(), "a text can be written as JSON");
-        let body = event.encode()?;
-        let decoded = Record::decode(body);
-        assert!(decoded.is_ok(), "an encoded event can be read");
-        all.extend(decoded);
+        all.push(decoded(event.encode()?)?);
     }
     for batch in all.chunks(3) {
         append_new(&*appender, batch).await?;
@@ -72,7 +68,7 @@ pub async fn a_conflict_is_refused_alone(place: &dyn AppenderPlace) -> Result<()
     let appender = place.open_appender().await?;
     let all = records(0..3)?;
     append_new(&*appender, &all[..1]).await?;
-    let batch = [all[1].clone(), conflicting(&all[0]), conflicting(&all[1]), all[2].clone()];
+    let batch = [all[1].clone(), conflicting(&all[0])?, conflicting(&all[1])?, all[2].clone()];
     let answers = appender.append(batch.into()).await?;
     assert!(matches!(answers[0], Appended::Inserted(_)), "{answers:?}");
     assert!(matches!(answers[3], Appended::Inserted(_)), "{answers:?}");

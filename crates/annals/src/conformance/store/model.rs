@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::appending::conflicting;
 use super::querying::{expected, filter, found};
 use super::{StorePlace, whole};
 use crate::conformance::Random;
@@ -31,7 +32,7 @@ impl Model {
             return Answer::Pruned;
         }
         match self.events.values().find(|known| known.id == record.id) {
-            Some(known) if known.body == record.body => Answer::Duplicate,
+            Some(known) if known.body() == record.body() => Answer::Duplicate,
             Some(_) => Answer::Conflict,
             None => {
                 self.events.insert(self.size, record.clone());
@@ -83,10 +84,7 @@ fn batch(model: &mut Model, random: &mut Random) -> Result<Vec<Record>> {
         let again = usize::try_from(random.below(model.known.len() as u64)).unwrap_or(0);
         let record = match (model.known.get(again), random.below(10)) {
             (Some(known), 0) => known.clone(),
-            (Some(known), 1) => {
-                let other = random.record()?;
-                Record { body: other.body, ..known.clone() }
-            }
+            (Some(known), 1) => conflicting(known)?,
             _ => random.record()?,
         };
         model.known.push(record.clone());
@@ -148,7 +146,7 @@ async fn check_whole(store: &Arc<dyn Store>, model: &Model) -> Result<()> {
     let stored = whole(&**store).await?;
     let as_stored = |event: &Stored| (event.position, event.id, event.body.clone());
     let as_known =
-        |(position, record): (&u64, &Record)| (*position, record.id, record.body.clone());
+        |(position, record): (&u64, &Record)| (*position, record.id, record.body().to_vec());
     let stored: Vec<_> = stored.iter().map(as_stored).collect();
     let known: Vec<_> = model.events.iter().map(as_known).collect();
     assert_eq!(stored, known);

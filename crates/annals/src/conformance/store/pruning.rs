@@ -14,7 +14,7 @@ pub async fn pruning_removes_what_it_planned(place: &dyn StorePlace) -> Result<(
     append_new(&*store, &all).await?;
     let before = moment(8);
     let plan = store.prune_plan(before).await?;
-    let bytes: u64 = all[..8].iter().map(|record| record.body.len() as u64).sum();
+    let bytes: u64 = all[..8].iter().map(|record| record.body().len() as u64).sum();
     assert_eq!((plan.events, plan.bytes, plan.below), (8, bytes, 20));
     assert_eq!((plan.oldest, plan.newest), (Some(moment(0)), Some(moment(7))));
     let mut removed = Removed::default();

@@ -50,7 +50,7 @@ pub async fn an_event_is_found_by_its_id(place: &dyn StorePlace) -> Result<()> {
         assert!(found.is_some(), "{} is found", record.id);
         if let Some(found) = found {
             assert_eq!((found.position, found.id), (position as u64, record.id));
-            assert_eq!(found.body, record.body);
+            assert_eq!(found.body, record.body());
         }
     }
     assert_eq!(store.get(record(0)?.id).await?, None);
@@ -69,7 +69,7 @@ pub async fn figures_are_exact(place: &dyn StorePlace) -> Result<()> {
     assert_eq!((stats.events, stats.size), (9, 9));
     assert_eq!(stats.oldest, Some(all[0].occurred_at));
     assert_eq!(stats.newest, Some(all[8].occurred_at));
-    let bytes: u64 = all.iter().map(|record| record.body.len() as u64).sum();
+    let bytes: u64 = all.iter().map(|record| record.body().len() as u64).sum();
     assert!(stats.bytes >= bytes, "{} bytes hold {bytes} bytes of events", stats.bytes);
     Ok(())
 }

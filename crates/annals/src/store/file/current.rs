@@ -151,25 +151,25 @@ impl CurrentFile {
     }
 
     fn take(&mut self, record: &Record) -> Appended {
-        if record.body.len() > MAX_LINE {
+        if record.body().len() > MAX_LINE {
             return Appended::Refused(format!(
                 "{} bytes, over the limit of {MAX_LINE} for a line",
-                record.body.len()
+                record.body().len()
             ));
         }
-        if record.body.contains(&b'\n') {
+        if record.body().contains(&b'\n') {
             return Appended::Refused(
                 "holds a line break, and a file has one event a line".to_owned(),
             );
         }
-        match self.window.meet(record.id, &record.body) {
+        match self.window.meet(record.id, record.body()) {
             Met::Again => Appended::Duplicate,
             Met::Conflict => Appended::Refused(format!(
                 "conflict: {} stands in {} with other bytes",
                 record.id, self.url
             )),
             Met::First => {
-                self.lines.extend_from_slice(&record.body);
+                self.lines.extend_from_slice(record.body());
                 self.lines.push(b'\n');
                 Appended::Inserted(0)
             }

@@ -1,7 +1,9 @@
 //! The events that are known to stand in the file.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
+
+use foldhash::quality::RandomState;
 
 use crate::event::EventId;
 
@@ -13,9 +15,9 @@ const GENERATION: usize = 131_072;
 /// old is forgotten. About 13 MiB when both are full.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    young: HashMap<EventId, u64>,
-    old: HashMap<EventId, u64>,
-    /// Keyed at random, so that nobody can make two bodies of one hash.
+    young: HashMap<EventId, u64, RandomState>,
+    old: HashMap<EventId, u64, RandomState>,
+    /// Keyed at random, so that nobody can prepare two bodies of one hash.
     hasher: RandomState,
 }
 

@@ -85,7 +85,7 @@ impl Leaves {
             Error::new(ErrorKind::Away, doing, format!("no random numbers: {error}"))
         })?;
         let hash = |(record, salt): (&Record, &[u8; SALT_BYTES])| {
-            log::leaf_hash(&log::entry(record.id, &log::commitment(salt, &record.body)))
+            log::leaf_hash(&log::entry(record.id, &log::commitment(salt, record.body())))
         };
         let hashes = batch.iter().zip(&salts).map(hash).collect();
         Ok(Self { salts, hashes })
@@ -119,15 +119,15 @@ impl Append<'_> {
                 record.occurred_at.as_micros(),
                 self.now,
                 salt,
-                record.action,
-                record.outcome,
-                record.entity_type,
-                record.entity_id,
-                record.actor_type,
-                record.actor_id,
-                record.tenant,
-                record.request_id,
-                record.body,
+                record.action(),
+                record.outcome(),
+                record.entity_type(),
+                record.entity_id(),
+                record.actor_type(),
+                record.actor_id(),
+                record.tenant(),
+                record.request_id(),
+                record.body(),
             ])?;
             let answer = if inserted == 1 { self.took(record, hash) } else { self.known(record)? };
             self.answers.push(answer);
@@ -138,7 +138,7 @@ impl Append<'_> {
     fn took(&mut self, record: &Record, hash: &Hash) -> Appended {
         let position = self.size;
         self.size += 1;
-        self.bytes += record.body.len() as u64;
+        self.bytes += record.body().len() as u64;
         self.hashes.push(*hash);
         Appended::Inserted(position)
     }
@@ -147,7 +147,7 @@ impl Append<'_> {
     fn known(&self, record: &Record) -> Result<Appended, Failure> {
         let mut same =
             self.transaction.prepare_cached("SELECT body = ?2 FROM annals_events WHERE id = ?1")?;
-        if same.query_row((record.id.as_bytes(), &record.body), |row| row.get(0))? {
+        if same.query_row((record.id.as_bytes(), record.body()), |row| row.get(0))? {
             return Ok(Appended::Duplicate);
         }
         let reason = "conflict: the same id is stored with different bytes";
