@@ -10,6 +10,7 @@
 //! be stored goes to failed alone, whoever came with it; a store that is away is
 //! waited for, and no event's attempts are counted.
 
+mod batch;
 mod figures;
 mod lane;
 mod outcome;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::batch::{Batch, Settled, Ticket};
 use super::outcome::{self, Outcome};
 use super::{Ended, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
 use crate::store::Record;
-use crate::transport::{Delivery, Receipt, Transport, Want};
+use crate::transport::{Receipt, Transport, Want};
 
 /// How long a lane waits for events before it looks whether it should leave. A
 /// receive is never cancelled: what it leased would be lost until the lease ends.
@@ -17,10 +18,6 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 /// Between two attempts on a backend that is away.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// Deliveries of one event without any outcome, after which it goes to failed:
-/// whoever touches it seems to die of it.
-const MAX_DELIVERIES: u32 = 20;
 
 pub(super) struct Lane {
     shared: Arc<Shared>,
@@ -36,23 +33,40 @@ impl Lane {
         Self { shared, transport, last_batch: None, pause: FIRST_PAUSE, misses: 0 }
     }
 
+    /// Works through three batches at a time: while one is stored, the one before
+    /// it is acknowledged and the next is leased.
     pub(super) async fn run(mut self) -> Result<Ended> {
-        let mut batch = Vec::new();
+        let mut next = Batch::default();
+        let mut stored = Settled::default();
         loop {
-            match self.shared.ended() {
+            // A full batch goes on at once, and what is stored is settled meanwhile.
+            let ended = self.shared.ended();
+            if (ended.is_some() || !self.is_full(&next))
+                && let Err(error) = self.settle(&mut stored).await
+            {
+                self.give_back(&next).await;
+                next = Batch::default();
+                if let Some(ended) = ended {
+                    tracing::warn!(target: "annals::worker", %error, "left stored events unacknowledged; they are received again, and are duplicates then");
+                    return Ok(ended);
+                }
+                self.wait_for(error).await?;
+                continue;
+            }
+            match ended {
                 // The number of events is that of the batch in hand.
-                Some(Ended::MaxEvents) if !batch.is_empty() => {}
+                Some(Ended::MaxEvents) if !next.is_empty() => {}
                 Some(ended) => {
-                    self.give_back(&batch).await;
+                    self.give_back(&next).await;
                     return Ok(ended);
                 }
                 None => {
-                    if let Err(error) = self.fill(&mut batch).await {
-                        self.give_back(&batch).await;
-                        batch.clear();
+                    if let Err(error) = self.fill(&mut next).await {
+                        self.give_back(&next).await;
+                        next = Batch::default();
                         self.wait_for(error).await?;
                     }
-                    if batch.is_empty() {
+                    if next.is_empty() {
                         if self.drained().await {
                             return Ok(Ended::Drained);
                         }
@@ -61,36 +75,43 @@ impl Lane {
                 }
             }
             self.last_batch = Some(Instant::now());
-            // What is ready for the next batch is leased while this one is appended.
-            let (done, ahead) =
-                tokio::join!(self.process(std::mem::take(&mut batch)), self.look_ahead());
-            let trouble = match (done, ahead) {
-                (Ok(()), Ok(ahead)) => {
-                    batch = ahead;
+            let batch = std::mem::take(&mut next);
+            let (appended, ahead) = tokio::join!(self.store(batch), async {
+                self.settle(&mut stored).await?;
+                self.look_ahead().await
+            });
+            let trouble = match (appended, ahead) {
+                (Ok(settled), Ok(ahead)) => {
+                    (stored, next) = (settled, ahead);
                     self.recovered();
                     continue;
+                }
+                (Ok(settled), Err(error)) => {
+                    stored.add(settled);
+                    error
                 }
                 (Err(error), Ok(ahead)) => {
                     self.give_back(&ahead).await;
                     error
                 }
-                (Ok(()), Err(error)) | (Err(error), Err(_)) => error,
+                (Err(error), Err(_)) => error,
             };
             self.wait_for(trouble).await?;
         }
     }
 
     /// Leases what is ready for a batch: full, or as far as it goes.
-    async fn look_ahead(&self) -> Result<Vec<Delivery>> {
-        if self.shared.ended().is_some() {
-            return Ok(Vec::new());
+    async fn look_ahead(&self) -> Result<Batch> {
+        let mut ahead = Batch::default();
+        if self.shared.ended().is_none() {
+            self.receive(&mut ahead, Duration::ZERO).await?;
         }
-        self.receive(&[], Duration::ZERO).await
+        Ok(ahead)
     }
 
     /// Adds to a batch what is ready, and while it is not full, what comes until
     /// the flush interval since the last batch is over.
-    async fn fill(&self, batch: &mut Vec<Delivery>) -> Result<()> {
+    async fn fill(&self, batch: &mut Batch) -> Result<()> {
         let options = &self.shared.worker.options;
         let now = Instant::now();
         let until = match self.last_batch {
@@ -108,34 +129,33 @@ impl Lane {
                 true => LOOK_UP,
                 false => LOOK_UP.min(until - now),
             };
-            let got = self.receive(batch, wait).await?;
-            if got.is_empty() && batch.is_empty() {
+            self.receive(batch, wait).await?;
+            if batch.is_empty() {
                 return Ok(());
             }
-            batch.extend(got);
         }
     }
 
-    fn is_full(&self, batch: &[Delivery]) -> bool {
+    fn is_full(&self, batch: &Batch) -> bool {
         let options = &self.shared.worker.options;
-        batch.len() >= options.batch_size || bytes_of(batch) >= options.batch_bytes
+        batch.len() >= options.batch_size.max(1) || batch.bytes >= options.batch_bytes
     }
 
     /// Leases what still fits into a batch.
-    async fn receive(&self, batch: &[Delivery], wait: Duration) -> Result<Vec<Delivery>> {
+    async fn receive(&self, batch: &mut Batch, wait: Duration) -> Result<()> {
         let options = &self.shared.worker.options;
         let want = Want {
             events: self.shared.room().min(options.batch_size.max(1).saturating_sub(batch.len())),
-            bytes: options.batch_bytes.saturating_sub(bytes_of(batch)),
+            bytes: options.batch_bytes.saturating_sub(batch.bytes),
             lease: self.shared.lease(),
             wait,
         };
-        if want.events == 0 {
-            return Ok(Vec::new());
+        if want.events > 0 {
+            let got = self.transport.receive(want).await?;
+            self.shared.worker.gauge.lock().received += got.len() as u64;
+            batch.extend(got);
         }
-        let got = self.transport.receive(want).await?;
-        self.shared.worker.gauge.lock().received += got.len() as u64;
-        Ok(got)
+        Ok(())
     }
 
     /// Whether a draining lane has nothing left, not even with another worker.
@@ -153,53 +173,25 @@ impl Lane {
         }
     }
 
-    /// Appends a batch and settles every delivery of it.
-    async fn process(&self, batch: Vec<Delivery>) -> Result<()> {
-        let started = Instant::now();
-        let mut settled = Settled::default();
-        let mut records = Vec::with_capacity(batch.len());
-        let mut deliveries = Vec::with_capacity(batch.len());
-        for delivery in batch {
-            match self.read(delivery) {
-                Ok((ticket, record)) => {
-                    deliveries.push(ticket);
-                    records.push(record);
-                }
-                Err(burial) => settled.burials.push(burial),
-            }
-        }
-        if let Err(error) = self.store(&deliveries, &records.into(), &mut settled).await {
-            let receipts: Vec<Receipt> = deliveries.iter().map(|one| one.receipt).collect();
+    /// Appends a batch; answers what is to become of its deliveries. On an error
+    /// it has given them back.
+    async fn store(&self, batch: Batch) -> Result<Settled> {
+        let began = Instant::now();
+        let Batch { tickets, records, unreadable, .. } = batch;
+        let mut settled = Settled { burials: unreadable, batches: 1, ..Settled::default() };
+        if let Err(error) = self.append(&tickets, &records.into(), &mut settled).await {
+            let receipts: Vec<Receipt> = tickets.iter().map(|ticket| ticket.receipt).collect();
             self.put_back(&receipts).await;
             // What could not even be read is not put back with the others.
             self.transport.bury(&settled.burials).await?;
             return Err(error);
         }
-        self.settle(&settled).await?;
-        self.count(&settled, started);
-        Ok(())
-    }
-
-    /// Reads a delivery's columns; one that is no event is to be buried.
-    fn read(&self, delivery: Delivery) -> Result<(Ticket, Record), (Receipt, String)> {
-        let ticket = Ticket { receipt: delivery.receipt, attempts: delivery.attempts };
-        if delivery.attempts > MAX_DELIVERIES {
-            let why = format!("delivered {} times without an outcome", delivery.attempts - 1);
-            return Err((delivery.receipt, why));
-        }
-        let id = delivery.id;
-        match Record::decode(delivery.body) {
-            Ok(record) if record.id == id => Ok((ticket, record)),
-            Ok(record) => {
-                let why = format!("it was sent as {id} and says that it is {}", record.id);
-                Err((delivery.receipt, why))
-            }
-            Err(error) => Err((delivery.receipt, error.to_string())),
-        }
+        settled.took = began.elapsed();
+        Ok(settled)
     }
 
     /// Appends to the store, then to the mirrors, and notes what is to be done.
-    async fn store(
+    async fn append(
         &self,
         deliveries: &[Ticket],
         records: &Arc<[Record]>,
@@ -266,21 +258,23 @@ impl Lane {
         Ok(refused)
     }
 
-    /// Tells the transport what became of a batch.
-    async fn settle(&self, settled: &Settled) -> Result<()> {
-        if !settled.acks.is_empty() {
-            self.transport.ack(&settled.acks).await?;
+    /// Tells the transport what became of the events that were stored. After an
+    /// error it is told again: a receipt works once.
+    async fn settle(&self, stored: &mut Settled) -> Result<()> {
+        if stored.batches == 0 {
+            return Ok(());
         }
-        if !settled.burials.is_empty() {
-            for (receipt, why) in &settled.burials {
-                tracing::error!(target: "annals::worker", why, number = %receipt.key, "an event goes to failed");
-            }
-            self.transport.bury(&settled.burials).await?;
+        if !stored.acks.is_empty() {
+            self.transport.ack(&stored.acks).await?;
         }
-        for delivery in &settled.retries {
+        if !stored.burials.is_empty() {
+            self.transport.bury(&stored.burials).await?;
+        }
+        for delivery in &stored.retries {
             let wait = self.retry_delay(delivery.attempts);
             self.transport.retry(&[delivery.receipt], Timestamp::now().after(wait)).await?;
         }
+        self.count(&std::mem::take(stored));
         Ok(())
     }
 
@@ -296,7 +290,10 @@ impl Lane {
         )
     }
 
-    fn count(&self, settled: &Settled, started: Instant) {
+    fn count(&self, settled: &Settled) {
+        for (receipt, why) in &settled.burials {
+            tracing::error!(target: "annals::worker", why, number = %receipt.key, "an event goes to failed");
+        }
         let mut figures = self.shared.worker.gauge.lock();
         figures.stored += settled.new;
         figures.duplicates += settled.duplicates;
@@ -304,7 +301,7 @@ impl Lane {
         figures.conflicts += settled.refused;
         figures.retried += settled.retries.len() as u64;
         figures.mirror_refused += settled.mirror_refused;
-        figures.batches += 1;
+        figures.batches += settled.batches;
         figures.bytes += settled.bytes;
         drop(figures);
         tracing::debug!(
@@ -314,15 +311,14 @@ impl Lane {
             failed = settled.burials.len(),
             retried = settled.retries.len(),
             bytes = settled.bytes,
-            took = ?started.elapsed(),
+            took = ?settled.took,
             "batch"
         );
     }
 
     /// Gives leased events back untouched.
-    async fn give_back(&self, deliveries: &[Delivery]) {
-        let receipts: Vec<Receipt> = deliveries.iter().map(|one| one.receipt).collect();
-        self.put_back(&receipts).await;
+    async fn give_back(&self, batch: &Batch) {
+        self.put_back(&batch.receipts()).await;
     }
 
     async fn put_back(&self, receipts: &[Receipt]) {
@@ -366,30 +362,6 @@ impl Lane {
             self.pause = FIRST_PAUSE;
         }
     }
-}
-
-/// A delivery without its body.
-#[derive(Clone, Copy)]
-struct Ticket {
-    receipt: Receipt,
-    attempts: u32,
-}
-
-/// What is to become of the deliveries of a batch.
-#[derive(Default)]
-struct Settled {
-    acks: Vec<Receipt>,
-    burials: Vec<(Receipt, String)>,
-    retries: Vec<Ticket>,
-    new: u64,
-    duplicates: u64,
-    refused: u64,
-    bytes: u64,
-    mirror_refused: u64,
-}
-
-fn bytes_of(batch: &[Delivery]) -> usize {
-    batch.iter().map(|delivery| delivery.body.len()).sum()
 }
 
 /// A duration, give or take a fifth, so that many workers do not come at once.

@@ -9,6 +9,7 @@ use annals::store::file::FileStore;
 use annals::store::sqlite::SqliteStore;
 use annals::store::{Appended, Appender, Record, Store};
 use annals::transport::memory::MemoryTransport;
+use annals::transport::sqlite::SqliteTransport;
 use annals::transport::{Message, Transport};
 use annals::worker::{Ended, Figures, Worker, WorkerOptions};
 use annals::{Entity, Error, ErrorKind, Event, Result};
@@ -180,6 +181,42 @@ async fn while_it_waits_the_transport_holds_everything() {
     stop.stop();
     assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
     assert_eq!(bench.queue.stats().await.unwrap().ready, 10);
+}
+
+/// What was stored while the queue was locked is acknowledged when it is free
+/// again: it is neither received a second time nor waited for until its lease ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_locked_is_told_later_what_was_stored() {
+    let bench = Bench::new().await;
+    let path = bench.directory.path().join("queue.db");
+    let queue = Arc::new(SqliteTransport::open(&path.display().to_string()).await.unwrap());
+    let message = |event: &Event| Message { id: event.id, body: event.encode().unwrap() };
+    let sent = events("product", 20_000);
+    queue.send(sent.iter().map(message).collect()).await.unwrap();
+    let worker = Worker::new(bench.store.clone(), draining()).transport(queue.clone());
+    let gauge = worker.gauge();
+    let running = tokio::spawn(worker.run());
+    while gauge.read().stored < 300 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.busy_timeout(Duration::from_secs(10)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    while gauge.read().waiting_for.is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let known = gauge.read().stored;
+    assert!(known < bench.stored().await, "some are stored and not acknowledged");
+    let waits_for = gauge.read().waiting_for.unwrap();
+    assert!(waits_for.contains("queue.db"), "{waits_for}");
+    other.execute_batch("ROLLBACK").unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), running).await;
+    assert_eq!(ended.unwrap().unwrap().unwrap(), Ended::Drained);
+    let figures = gauge.read();
+    assert_eq!((figures.stored, figures.duplicates, figures.failed), (20_000, 0, 0));
+    assert_eq!(bench.stored().await, 20_000);
+    let left = queue.stats().await.unwrap();
+    assert_eq!((left.ready, left.leased), (0, 0));
 }
 
 #[tokio::test]

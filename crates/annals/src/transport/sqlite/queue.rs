@@ -132,11 +132,22 @@ pub(super) fn receive(db: &mut Connection, want: Want) -> Result<Vec<Delivery>, 
     let last = seq(last.receipt);
     {
         let due = now.after(want.lease).as_micros();
+        let (fresh, again): (Vec<_>, Vec<_>) =
+            found.deliveries.iter().partition(|one| seq(one.receipt) > leased);
+        if let [first, ..] = fresh[..] {
+            // Nobody held these before: one statement for all of them.
+            transaction
+                .prepare_cached(
+                    "INSERT INTO annals_delivery (seq, attempts, lease, due) \
+                     SELECT seq, 1, ?3, ?4 FROM annals_queue WHERE seq BETWEEN ?1 AND ?2",
+                )?
+                .execute(params![seq(first.receipt), last, lease(first.receipt), due])?;
+        }
         let mut hold = transaction.prepare_cached(
             "INSERT INTO annals_delivery (seq, attempts, lease, due) VALUES (?1, ?2, ?3, ?4) \
              ON CONFLICT (seq) DO UPDATE SET attempts = ?2, lease = ?3, due = ?4",
         )?;
-        for delivery in &found.deliveries {
+        for delivery in again {
             let lease = lease(delivery.receipt);
             hold.execute(params![seq(delivery.receipt), delivery.attempts, lease, due])?;
         }
