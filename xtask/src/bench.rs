@@ -5,7 +5,6 @@
 //! met is a word in the table, never a failure: how fast a machine is, is no
 //! property of the code.
 
-mod machine;
 mod page;
 mod row;
 

@@ -54,8 +54,22 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// In the target folder of the tests.
+/// Leaves what something of ours came to, as a test does.
+pub(crate) fn leave(name: &str, test: &str, outcome: &str) -> Result<(), String> {
+    let path = folder().join(format!("{name}.json"));
+    let date = crate::machine::today();
+    let line = serde_json::json!({ "test": test, "date": date, "outcome": outcome });
+    fs::create_dir_all(folder())
+        .and_then(|()| fs::write(&path, format!("{line}\n")))
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
 fn folder() -> PathBuf {
+    target().join("test-outcomes")
+}
+
+/// The target folder of the tests.
+pub(crate) fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    root().join(target.unwrap_or_else(|| "target".into())).join("test-outcomes")
+    root().join(target.unwrap_or_else(|| "target".into()))
 }

@@ -1,9 +1,10 @@
 //! `cargo xtask test`.
 
-use crate::{cargo, outcomes};
+use crate::{cargo, fuzz, outcomes};
 
 /// Feature sets that an application may choose, beside the default and all.
-const FEATURES: [&str; 6] = ["", "derive", "sqlite", "file", "tower", "config"];
+const FEATURES: [&str; 8] =
+    ["", "derive", "sqlite", "sqlx-sqlite", "file", "tower", "config", "testing"];
 
 /// Tells the tests to take their time; they read it from the environment.
 const FULL: &str = "ANNALS_TEST_FULL";
@@ -12,15 +13,19 @@ pub(crate) fn run(full: bool) -> Result<(), String> {
     for features in FEATURES {
         let what = if features.is_empty() { "none" } else { features };
         let words = [
-            "check",
+            "clippy",
             "--quiet",
+            "--no-deps",
             "--package",
             "annals",
             "--no-default-features",
             "--features",
             features,
+            "--",
+            "--deny",
+            "warnings",
         ];
-        crate::run(&format!("compiles with features: {what}"), &mut cargo(&words))?;
+        crate::run(&format!("lints with features: {what}"), &mut cargo(&words))?;
     }
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     if !full {
@@ -28,5 +33,6 @@ pub(crate) fn run(full: bool) -> Result<(), String> {
     }
     outcomes::forget()?;
     crate::run("tests, taking their time", tests.env(FULL, "1"))?;
+    fuzz::run()?;
     outcomes::write()
 }

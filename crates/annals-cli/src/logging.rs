@@ -8,6 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{Global, LogFormat};
 use crate::failure::Failure;
+use crate::progress::BesideBar;
 
 /// Starts logging: warnings, with `-v` batches, with `-vv` events.
 pub(crate) fn start(global: &Global) -> Result<(), Failure> {
@@ -20,8 +21,10 @@ pub(crate) fn start(global: &Global) -> Result<(), Failure> {
     let registry = tracing_subscriber::registry().with(targets);
     let started = match global.log_format {
         LogFormat::Json => {
-            let layer =
-                tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(io::stderr);
+            let layer = tracing_subscriber::fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_writer(|| BesideBar);
             registry.with(layer).try_init()
         }
         LogFormat::Text => {
@@ -30,7 +33,7 @@ pub(crate) fn start(global: &Global) -> Result<(), Failure> {
             let layer = tracing_subscriber::fmt::layer()
                 .with_ansi(colours)
                 .with_target(false)
-                .with_writer(io::stderr);
+                .with_writer(|| BesideBar);
             registry.with(layer).try_init()
         }
     };

@@ -8,6 +8,7 @@ mod failure;
 mod lines;
 mod logging;
 mod out;
+mod progress;
 mod render;
 mod session;
 mod signals;

@@ -9,7 +9,7 @@ mod audits;
 mod cursor;
 mod state;
 
-use crate::event::{Entity, Outcome, Timestamp};
+use crate::event::{Entity, Event, Outcome, Timestamp};
 use crate::store::Stored;
 
 pub use audits::{Audited, Audits, MAX_AUDITS};
@@ -39,6 +39,19 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// It occurred before then.
     pub until: Option<Timestamp>,
+}
+
+impl Filter {
+    /// Whether it lets an event through, in what a store's columns do not decide:
+    /// the fields that changed.
+    #[must_use]
+    pub fn matches_body(&self, body: &[u8]) -> bool {
+        match &self.changed {
+            None => true,
+            Some(field) => Event::decode(body)
+                .is_ok_and(|event| event.changed_fields().iter().any(|name| name == field)),
+        }
+    }
 }
 
 /// An actor by id, with or without the type.

@@ -27,7 +27,7 @@ use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId, Timestamp};
-use crate::query::{Filter, Page, Query};
+use crate::query::{Page, Query};
 
 pub use prune::{PRUNED, Pruned, prune};
 pub use record::Record;
@@ -186,11 +186,10 @@ pub struct Removed {
 /// [`ErrorKind::Usage`] for a URL that no backend of this build understands;
 /// otherwise what the backend says.
 pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
-    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
-    match scheme {
+    match url.split_once(':') {
         #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Arc::new(sqlite::SqliteStore::open(rest).await?)),
-        "file" => Err(Error::new(
+        Some(("sqlite", rest)) => Ok(Arc::new(sqlite::SqliteStore::open(rest).await?)),
+        Some(("file", _)) => Err(Error::new(
             ErrorKind::Usage,
             format!("read {url}"),
             "a file has no index to be queried",
@@ -218,10 +217,9 @@ pub async fn open_existing(url: &str) -> Result<Arc<dyn Store>> {
 /// # Errors
 /// As [`open`].
 pub async fn open_appender(url: &str) -> Result<Arc<dyn Appender>> {
-    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
-    match scheme {
+    match url.split_once(':') {
         #[cfg(feature = "file")]
-        "file" => Ok(Arc::new(file::FileStore::open(rest).await?)),
+        Some(("file", rest)) => Ok(Arc::new(file::FileStore::open(rest).await?)),
         _ => open(url).await.map(|store| store as Arc<dyn Appender>),
     }
 }
@@ -233,13 +231,4 @@ fn unknown(url: &str) -> Error {
         "no such kind of store in this build",
     )
     .hint("use sqlite:PATH or file:PATH")
-}
-
-/// Whether a filter lets an event through, for what a store's indexes do not decide.
-pub(crate) fn matches_body(filter: &Filter, body: &[u8]) -> bool {
-    match &filter.changed {
-        None => true,
-        Some(field) => Event::decode(body)
-            .is_ok_and(|event| event.changed_fields().iter().any(|name| name == field)),
-    }
 }

@@ -209,12 +209,13 @@ pub struct TransportStats {
 /// [`ErrorKind::Usage`] for a URL that no backend of this build understands;
 /// otherwise what the backend says.
 pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
-    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
-    match scheme {
-        "memory" => Ok(Arc::new(memory::MemoryTransport::new())),
-        "sync" => Ok(Arc::new(sync::SyncTransport::new(crate::store::open(rest).await?))),
+    match url.split_once(':') {
+        Some(("memory", _)) => Ok(Arc::new(memory::MemoryTransport::new())),
+        Some(("sync", rest)) => {
+            Ok(Arc::new(sync::SyncTransport::new(crate::store::open(rest).await?)))
+        }
         #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Arc::new(sqlite::SqliteTransport::open(rest).await?)),
+        Some(("sqlite", rest)) => Ok(Arc::new(sqlite::SqliteTransport::open(rest).await?)),
         _ => Err(Error::new(
             ErrorKind::Usage,
             format!("open the transport {url}"),

@@ -1,7 +1,7 @@
 //! The table and the page it stands on.
 
-use super::machine;
 use super::row::{Row, Target, median};
+use crate::machine;
 
 /// What each reference does, by bench.
 const REFERENCES: [(&str, &str); 8] = [

@@ -33,8 +33,12 @@ fn links_between_pages_lead_somewhere() {
 /// What can be opened, as the library says itself.
 fn schemes(file: &str) -> Vec<String> {
     let source = read(file);
-    let arms = source.lines().filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" =>"));
-    arms.map(|(scheme, _)| scheme.to_owned()).collect()
+    let arms = source.lines().filter_map(|line| line.trim().strip_prefix("Some((\""));
+    let mut schemes: Vec<String> =
+        arms.filter_map(|arm| Some(arm.split_once('"')?.0.to_owned())).collect();
+    schemes.sort();
+    schemes.dedup();
+    schemes
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::query::{PageArgs, print, readable};
+use super::query::{PageArgs, print, readable, whole_page};
 use crate::failure::Failure;
 use crate::render::diff::diff;
 use crate::render::line::{Clock, time};
@@ -47,7 +47,7 @@ impl History {
             return session.out.text(human(&self.entity, at, state.as_ref()));
         }
         let filter = Filter { entity: Some(self.entity), tenant: self.tenant, ..Filter::default() };
-        let page = store.query(self.page.of(filter)).await?;
+        let page = whole_page(&*store, self.page.of(filter)).await?;
         print(session.out, &page, |stored| readable(stored, diff))
     }
 }

@@ -1,7 +1,7 @@
 //! `annals query`: find events.
 
 use annals::query::{ActorFilter, Cursor, Filter, Page, Query as Ask};
-use annals::store::Stored;
+use annals::store::{Store, Stored};
 use annals::{Entity, Outcome, Timestamp};
 use clap::Args;
 use serde::Serialize;
@@ -72,6 +72,20 @@ impl PageArgs {
     }
 }
 
+/// A whole page. A store gives up looking after a while and says where to go on;
+/// whoever asked at a terminal would only do that.
+pub(crate) async fn whole_page(store: &dyn Store, mut ask: Ask) -> annals::Result<Page> {
+    let limit = ask.limit;
+    let mut whole = store.query(ask.clone()).await?;
+    while whole.next.is_some() && whole.events.len() < limit {
+        ask = ask.limit(limit - whole.events.len()).after(whole.next);
+        let page = store.query(ask.clone()).await?;
+        whole.events.extend(page.events);
+        whole.next = page.next;
+    }
+    Ok(whole)
+}
+
 impl Query {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let filter = Filter {
@@ -90,7 +104,7 @@ impl Query {
         if self.oldest_first {
             ask = ask.oldest_first();
         }
-        let page = session.store().await?.query(ask).await?;
+        let page = whole_page(&*session.store().await?, ask).await?;
         print(session.out, &page, |stored| readable(stored, |event| line(event, Clock::Date)))
     }
 }

@@ -29,6 +29,13 @@ const BATCH: usize = 500;
 /// Bytes to move at a time.
 const BATCH_BYTES: usize = 16 * MAX_EVENT_BYTES;
 
+/// How long a batch of the spool is this command's own. Short, since a recovery
+/// that was killed leaves a batch behind which the next one waits for.
+const LEASE: Duration = Duration::from_secs(5);
+
+/// How long to wait, at the end, for what someone else has in hand.
+const PATIENCE: Duration = Duration::from_secs(6);
+
 /// Put rescued events back into the queue
 #[derive(Debug, Args)]
 pub(crate) struct Recover {
@@ -177,13 +184,20 @@ async fn spool(session: &Session) -> Result<(), Failure> {
     }
     let spool = transport::open(&url).await?;
     let queue = session.transport().await?;
-    let want = Want { bytes: BATCH_BYTES, wait: Duration::ZERO, ..Want::up_to(BATCH) };
+    let want =
+        Want { bytes: BATCH_BYTES, lease: LEASE, wait: Duration::ZERO, ..Want::up_to(BATCH) };
     let mut count = 0_u64;
+    let mut wait = Duration::ZERO;
     loop {
-        let deliveries = spool.receive(want).await?;
+        let deliveries = spool.receive(Want { wait, ..want }).await?;
         if deliveries.is_empty() {
+            if wait == Duration::ZERO && spool.stats().await?.leased > 0 {
+                wait = PATIENCE;
+                continue;
+            }
             break;
         }
+        wait = Duration::ZERO;
         let receipts: Vec<_> = deliveries.iter().map(|delivery| delivery.receipt).collect();
         let batch: Vec<Message> = deliveries
             .into_iter()

@@ -6,19 +6,16 @@ use std::time::{Duration, Instant};
 
 use annals::config::Flag;
 use annals::transport::Transport;
-use annals::worker::{Ended, Figures, Gauge};
+use annals::worker::{Ended, Figures};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::args::push;
 use crate::failure::Failure;
+use crate::progress::Progress;
 use crate::render::size::{age, bytes, count, plural};
 use crate::session::{Session, shown_url};
 use crate::signals::Signals;
-
-/// How often the progress bar moves.
-const TICK: Duration = Duration::from_millis(200);
 
 /// Move events from the queues to the store and its mirrors
 #[derive(Debug, Args)]
@@ -81,42 +78,25 @@ impl Work {
         let stop = worker.stop_handle();
         signals.spawn(move || stop.stop());
         let gauge = worker.gauge();
-        let bar = self.bar(session, waiting);
+        let progress = self.is_watched(session).then(|| Progress::show(waiting));
         let begun = Instant::now();
-        let ended = tokio::select! {
-            ended = worker.run() => ended,
-            never = show(bar.as_ref(), &gauge) => match never {},
+        let ended = match &progress {
+            None => worker.run().await,
+            Some(progress) => tokio::select! {
+                ended = worker.run() => ended,
+                never = progress.follow(&gauge) => match never {},
+            },
         };
-        if let Some(bar) = bar {
-            bar.finish_and_clear();
-        }
+        drop(progress);
         let figures = gauge.read();
         report(session, &figures, begun.elapsed(), ended.as_ref().ok().copied())?;
         ended?;
         Ok(())
     }
 
-    /// Only where someone drains and looks; log lines would tear it.
-    fn bar(&self, session: &Session, waiting: u64) -> Option<ProgressBar> {
-        if !self.drain || session.out.json() || !std::io::stderr().is_terminal() {
-            return None;
-        }
-        let style =
-            ProgressStyle::with_template("{bar:40} {pos}/{len} events  {per_sec}  {eta} left")
-                .ok()?;
-        Some(ProgressBar::new(waiting).with_style(style))
-    }
-}
-
-enum Never {}
-
-async fn show(bar: Option<&ProgressBar>, gauge: &Gauge) -> Never {
-    loop {
-        tokio::time::sleep(TICK).await;
-        if let Some(bar) = bar {
-            let figures = gauge.read();
-            bar.set_position(figures.stored + figures.duplicates + figures.failed);
-        }
+    /// Whether someone drains and looks.
+    fn is_watched(&self, session: &Session) -> bool {
+        self.drain && !session.out.json() && std::io::stderr().is_terminal()
     }
 }
 

@@ -9,6 +9,7 @@ mod care;
 mod configuration;
 mod crash;
 mod damage;
+mod demo;
 mod installation;
 mod reading;
 mod recording;

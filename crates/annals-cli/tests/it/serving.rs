@@ -1,6 +1,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Child;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -50,6 +51,54 @@ fn up_takes_an_event_in_and_stores_it() {
     signal(&child, Signal::TERM);
     assert!(child.wait().unwrap().success());
     assert_eq!(here.ok(&["query"]).lines().count(), 1);
+}
+
+/// Until it is so, or a bound.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < until, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn up_prunes_what_is_too_old_and_leaves_an_event_that_says_so() {
+    let here = Installation::new();
+    let old = r#"{"occurred_at":"2020-01-01T00:00:00Z","source_id":"old","action":"seen","entity":{"type":"page","id":"1"}}"#;
+    here.store(&[old]);
+    here.write("annals.toml", "[prune]\nolder_than = \"30d\"\n");
+    let (mut child, _) = start(&here, "up");
+    wait_until("the old event is gone", || {
+        here.ok(&["query", "--entity", "page:1"]).is_empty()
+            && here.ok(&["query", "--action", "annals.pruned"]).lines().count() == 1
+    });
+    signal(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_hangup_opens_a_mirror_anew_that_was_moved_away() {
+    let here = Installation::new();
+    here.write("annals.toml", "mirror = [\"file:audit.log\"]\n");
+    let (mut child, address) = start(&here, "up");
+    assert!(post(&address, EVENT).starts_with("HTTP/1.1 202 "));
+    let (log, moved) = (here.path("audit.log"), here.path("audit.log.1"));
+    let lines = |path: &std::path::Path| {
+        std::fs::read_to_string(path).map(|text| text.lines().count()).unwrap_or(0)
+    };
+    wait_until("the mirror has the event", || lines(&log) == 1);
+    std::fs::rename(&log, &moved).unwrap();
+    signal(&child, Signal::HUP);
+    wait_until("there is a new file, before any event came", || log.exists());
+    assert!(post(&address, EVENT).starts_with("HTTP/1.1 202 "));
+    wait_until("the new file has the second event", || lines(&log) == 1);
+    assert_eq!(lines(&moved), 1);
+    signal(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("SIGHUP: reopened file:audit.log"), "{said}");
 }
 
 #[test]

@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use super::fault::{DecodeError, EventFault};
 use super::json::is_verbatim;
 use super::{
-    Actor, Context, EVENT_VERSION, Entity, Event, EventId, MAX_EVENT_BYTES, MAX_TEXT_BYTES, Object,
-    Outcome, Producer, RESERVED_ACTIONS, Text, Timestamp,
+    Actor, Context, EVENT_VERSION, Entity, Event, MAX_EVENT_BYTES, MAX_TEXT_BYTES, Object, Outcome,
+    Producer, RESERVED_ACTIONS, Text, Timestamp,
 };
 
 /// What an event leaves open and its surroundings know.
@@ -502,7 +502,7 @@ pub(crate) fn encode_system(event: &Event) -> Result<Vec<u8>, EventFault> {
 
 /// The id that an encoded event bears, read without the rest.
 #[cfg(feature = "file")]
-pub(crate) fn peek_id(bytes: &[u8]) -> Option<EventId> {
+pub(crate) fn peek_id(bytes: &[u8]) -> Option<super::EventId> {
     let text = bytes.strip_prefix(b"{\"id\":\"")?.get(..36)?;
     std::str::from_utf8(text).ok()?.parse().ok()
 }

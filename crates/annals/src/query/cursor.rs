@@ -8,31 +8,35 @@ use sha2::{Digest, Sha256};
 use super::{Filter, Order, Query};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Where a page ended, and what it was a page of. Its text is opaque and stays
-/// valid for as long as the store keeps its events.
+/// Where a page ended, and what it was a page of. Its text is opaque to whoever
+/// asks, and stays valid for as long as the store keeps its events; what it holds
+/// is for stores to make and to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// `occurred_at` of the page's last event, in microseconds.
-    pub(crate) micros: i64,
+    pub micros: i64,
     /// Its position.
-    pub(crate) position: u64,
+    pub position: u64,
     /// The log's size when the first page was read.
-    pub(crate) size: u64,
+    pub size: u64,
     /// Which filter and order it belongs to.
-    pub(crate) query: u32,
+    pub query: u32,
 }
 
 impl Cursor {
     /// The first bytes of a hash over everything that decides which events come
     /// in which order.
-    pub(crate) fn fingerprint(filter: &Filter, order: Order) -> u32 {
+    #[must_use]
+    pub fn fingerprint(filter: &Filter, order: Order) -> u32 {
         let digest = Sha256::digest(format!("{filter:?}{order:?}"));
         u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
     }
 
+    /// Whether a query may go on from here.
+    ///
     /// # Errors
     /// If the cursor was made by a query for other events.
-    pub(crate) fn check(&self, query: &Query) -> Result<()> {
+    pub fn check(&self, query: &Query) -> Result<()> {
         if self.query == Self::fingerprint(&query.filter, query.order) {
             return Ok(());
         }

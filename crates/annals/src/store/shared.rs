@@ -19,6 +19,10 @@ impl<A: Appender + ?Sized> Appender for Arc<A> {
     async fn append(&self, batch: Arc<[Record]>) -> Result<Vec<Appended>> {
         (**self).append(batch).await
     }
+
+    async fn reopen(&self) -> Result<()> {
+        (**self).reopen().await
+    }
 }
 
 #[async_trait]

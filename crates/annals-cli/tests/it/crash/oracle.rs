@@ -166,7 +166,7 @@ impl Nameless {
 }
 
 /// What is in the store, which must be sound, its log too.
-fn stored(path: &Path) -> Vec<(EventId, Vec<u8>)> {
+pub(super) fn stored(path: &Path) -> Vec<(EventId, Vec<u8>)> {
     let db = sound(path);
     let mut select =
         db.prepare("SELECT position, id, body FROM annals_events ORDER BY position").unwrap();

@@ -51,6 +51,15 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Kills it if it has not left as if all is well; answers whether it did.
+    pub(super) fn kill_if_running(&mut self) -> bool {
+        match self.child.try_wait().unwrap() {
+            None => self.kill(),
+            Some(status) => assert!(status.success(), "{status}: {}", self.said()),
+        }
+        !self.child.wait().unwrap().success()
+    }
+
     pub(super) fn signal(&self, which: Signal) {
         signal(&self.child, which);
     }

@@ -15,7 +15,7 @@ use super::tiles::Head;
 use crate::error::Result;
 use crate::query::{Cursor, Filter, Order, Page, Query};
 use crate::sqlite::Failure;
-use crate::store::{Stored, matches_body};
+use crate::store::Stored;
 
 /// Rows that one slice looks at.
 const SLICE: usize = 4_096;
@@ -116,7 +116,7 @@ impl Walk {
             seen += 1;
             let body = row.get_ref(3)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
             let key = (row.get(4)?, row.get(0)?);
-            if body.is_some_and(|body| matches_body(filter, body)) {
+            if body.is_some_and(|body| filter.matches_body(body)) {
                 if self.events.len() == self.query.limit || self.bytes >= ANSWER_BYTES {
                     return Ok(Slice::Full);
                 }

@@ -40,12 +40,28 @@ pub(crate) fn check(data: &[u8]) -> bool {
     }
 }
 
+/// What a store finds the event by is what the event says.
+fn columns(record: &Record, event: &Event) {
+    assert_eq!((record.id, record.occurred_at), (event.id, event.occurred_at));
+    assert_eq!((record.action(), record.outcome()), (&*event.action, event.outcome.as_str()));
+    assert_eq!(record.entity_type(), event.entity.kind);
+    assert_eq!(record.entity_id(), event.entity.id.as_deref());
+    let actor = event.actor.as_ref();
+    assert_eq!(record.actor_type(), actor.and_then(|actor| actor.kind.as_deref()));
+    assert_eq!(record.actor_id(), actor.and_then(|actor| actor.id.as_deref()));
+    assert_eq!(record.tenant(), event.tenant.as_deref());
+    assert_eq!(record.request_id(), event.context.request_id.as_deref());
+}
+
 /// Bytes read as a stored event: no panic, and what can be encoded reads the same.
 fn stored(data: &[u8]) {
-    let _ = Record::decode(data.to_vec());
+    let record = Record::decode(data.to_vec());
     let Ok(mut event) = Event::decode(data) else {
         return;
     };
+    if event.id.millis() == event.occurred_at.as_millis() {
+        columns(&record.unwrap(), &event);
+    }
     event.version = annals::event::EVENT_VERSION;
     if let Ok(bytes) = event.encode() {
         assert_eq!(Event::decode(&bytes).unwrap(), event);

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 /// Lines that say what the benches ran on.
-pub(super) fn description() -> String {
+pub(crate) fn description() -> String {
     let unknown = || "unknown".to_owned();
     format!(
         "- processor: {}, {} cores\n- memory: {}\n- kernel: {}\n- file system: {}\n- compiler: {}\n",
@@ -54,6 +54,6 @@ fn output(program: &str, words: &[&str]) -> Option<String> {
 }
 
 /// Today, in UTC, as the system's `date` says it.
-pub(super) fn today() -> String {
+pub(crate) fn today() -> String {
     output("date", &["--utc", "+%Y-%m-%d"]).unwrap_or_else(|| "an unknown day".to_owned())
 }

@@ -1,30 +1,22 @@
 //! The demo, and the commands that it suggests, on the data that it leaves.
 
-// A test fails by panicking.
-#![allow(clippy::unwrap_used)]
+use crate::installation::{Ended, Installation};
 
-use std::path::Path;
-use std::process::{Command, Output};
-
-/// Runs the real command in a directory of its own.
-fn annals(directory: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_annals"));
-    // As if it had not been called through cargo.
-    command.args(arguments).current_dir(directory).env_remove("CARGO");
-    command.output().unwrap()
+/// As if it had not been called through cargo.
+fn annals(here: &Installation, arguments: &[&str]) -> Ended {
+    Ended::of(&here.command(arguments).env_remove("CARGO").output().unwrap())
 }
 
-fn text(directory: &Path, arguments: &[&str]) -> String {
-    let output = annals(directory, arguments);
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "annals {arguments:?}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
+fn text(here: &Installation, arguments: &[&str]) -> String {
+    let ended = annals(here, arguments);
+    assert_eq!(ended.status, 0, "{arguments:?}: {ended:?}");
+    ended.stdout
 }
 
 #[test]
 fn the_demo_shows_the_flow_and_leaves_data_that_its_suggestions_read() {
-    let directory = tempfile::tempdir().unwrap();
-    let shown = text(directory.path(), &["demo", "--seconds", "2"]);
+    let here = Installation::new();
+    let shown = text(&here, &["demo", "--seconds", "2"]);
     for part in [
         "A small shop on http://127.0.0.1:",
         "opening job created product:1",
@@ -51,21 +43,21 @@ fn the_demo_shows_the_flow_and_leaves_data_that_its_suggestions_read() {
         let command = line.split("   ").next().unwrap();
         let arguments: Vec<&str> = command.split_whitespace().collect();
         if arguments[0] != "tail" {
-            let answer = text(directory.path(), &arguments);
+            let answer = text(&here, &arguments);
             assert!(arguments.contains(&"denied") || !answer.is_empty(), "{command}");
         }
     }
 
-    let history = text(directory.path(), &["history", "product:1"]);
+    let history = text(&here, &["history", "product:1"]);
     assert!(history.contains("created") && history.contains("Espresso cup"), "{history}");
     let stats: serde_json::Value =
-        serde_json::from_str(&text(directory.path(), &["--json", "stats"])).unwrap();
+        serde_json::from_str(&text(&here, &["--json", "stats"])).unwrap();
     assert_eq!(stats["transports"][0]["ready"], 0, "{stats}");
     assert_eq!(stats["transports"][0]["failed"], 0, "{stats}");
     let events = stats["store"]["events"].as_u64().unwrap();
 
     // Again, on the same data, for machines: one object an event.
-    let again = text(directory.path(), &["demo", "--seconds", "1", "--json"]);
+    let again = text(&here, &["demo", "--seconds", "1", "--json"]);
     let rows: Vec<serde_json::Value> =
         again.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(!rows.is_empty() && rows[0]["position"].as_u64() == Some(events), "{again}");
@@ -73,26 +65,26 @@ fn the_demo_shows_the_flow_and_leaves_data_that_its_suggestions_read() {
 
 #[test]
 fn the_demo_keeps_out_of_a_trail_that_is_not_its_own() {
-    let directory = tempfile::tempdir().unwrap();
-    text(directory.path(), &["record", "--action", "paid", "--entity", "order:1"]);
-    text(directory.path(), &["work", "--drain"]);
-    let refused = annals(directory.path(), &["demo", "--seconds", "1"]);
-    assert_eq!(refused.status.code(), Some(1));
-    let errors = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let here = Installation::new();
+    text(&here, &["record", "--action", "paid", "--entity", "order:1"]);
+    text(&here, &["work", "--drain"]);
+    let refused = annals(&here, &["demo", "--seconds", "1"]);
+    assert_eq!(refused.status, 1);
+    let errors = refused.stderr;
     assert!(
         errors.contains("holds a trail that is not the demo's") && errors.contains("--data-dir"),
         "{errors}"
     );
-    text(directory.path(), &["demo", "--seconds", "1", "--data-dir", "elsewhere"]);
+    text(&here, &["demo", "--seconds", "1", "--data-dir", "elsewhere"]);
 }
 
 #[test]
 fn one_demo_a_directory() {
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::create_dir(directory.path().join("annals-data")).unwrap();
-    let held = std::fs::File::create(directory.path().join("annals-data/demo.lock")).unwrap();
+    let here = Installation::new();
+    std::fs::create_dir(here.path("annals-data")).unwrap();
+    let held = std::fs::File::create(here.path("annals-data/demo.lock")).unwrap();
     held.lock().unwrap();
-    let refused = annals(directory.path(), &["demo", "--seconds", "1"]);
-    let errors = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let refused = annals(&here, &["demo", "--seconds", "1"]);
+    let errors = refused.stderr;
     assert!(errors.contains("another demo runs in this directory"), "{errors}");
 }
