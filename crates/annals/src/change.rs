@@ -1,5 +1,7 @@
 //! What changed: the fields of a value, and the difference of two.
 
+mod plain;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -165,6 +167,9 @@ impl Fields {
         push_name(name, &mut self.json);
         self.json.push(b':');
         let value_start = self.json.len();
+        if plain::write(value, &mut self.json) {
+            return Ok((start, value_start..self.json.len()));
+        }
         serde_json::to_writer(&mut self.json, value)
             .map_err(|error| format!("cannot be written as JSON: {error}"))?;
         if !is_plain(&self.json[value_start..]) {

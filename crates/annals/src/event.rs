@@ -21,7 +21,7 @@ pub use accept::{Accepted, accept};
 pub use codec::Defaults;
 #[cfg(feature = "file")]
 pub(crate) use codec::peek_id;
-pub(crate) use codec::{Stamp, encode, encode_system, write_producer};
+pub(crate) use codec::{Stamp, encode, encode_system, write_number, write_producer};
 pub use fault::{DecodeError, EventFault};
 pub use id::EventId;
 pub use json::{JsonFault, MAX_DEPTH};

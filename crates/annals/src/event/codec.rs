@@ -328,19 +328,24 @@ impl Writer<'_> {
         }
     }
 
-    fn number(&mut self, mut value: u64) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + u8::try_from(value % 10).unwrap_or(0);
-            value /= 10;
-            if value == 0 {
-                break;
-            }
-        }
-        self.out.extend_from_slice(&digits[at..]);
+    fn number(&mut self, value: u64) {
+        write_number(value, self.out);
     }
+}
+
+/// Appends a number's decimal digits.
+pub(crate) fn write_number(mut value: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 type ContextField = (Key, &'static str, fn(&Context) -> Option<&Text>, bool);
