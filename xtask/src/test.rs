@@ -3,8 +3,8 @@
 use crate::{cargo, fuzz, outcomes};
 
 /// Feature sets that an application may choose, beside the default and all.
-const FEATURES: [&str; 8] =
-    ["", "derive", "sqlite", "sqlx-sqlite", "file", "tower", "config", "testing"];
+const FEATURES: [&str; 9] =
+    ["", "derive", "sqlite", "sqlx-sqlite", "postgres", "file", "tower", "config", "testing"];
 
 /// Tells the tests to take their time; they read it from the environment.
 const FULL: &str = "ANNALS_TEST_FULL";

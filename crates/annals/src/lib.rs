@@ -23,10 +23,14 @@ pub mod testing;
 pub mod transport;
 pub mod worker;
 
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(any(feature = "file", feature = "sqlite"))]
 mod private;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "config", feature = "postgres"))]
+mod url;
 
 #[cfg(feature = "derive")]
 pub use annals_derive::Auditable;

@@ -16,6 +16,10 @@
 //! order events that different workers hold at the same time.
 
 pub mod memory;
+#[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
+mod outbox;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod sync;
@@ -28,6 +32,9 @@ use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
+
+#[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
+pub use outbox::Outbox;
 
 /// A durable queue; see the module's promises.
 #[async_trait]
@@ -216,13 +223,31 @@ pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
         }
         #[cfg(feature = "sqlite")]
         Some(("sqlite", rest)) => Ok(Arc::new(sqlite::SqliteTransport::open(rest).await?)),
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => {
+            Ok(Arc::new(postgres::PostgresTransport::open(url).await?))
+        }
         _ => Err(Error::new(
             ErrorKind::Usage,
             format!("open the transport {url}"),
             "no such kind of transport in this build",
         )
-        .hint("use memory:, sync:STORE-URL or sqlite:PATH")),
+        .hint("use memory:, sync:STORE-URL, sqlite:PATH or postgres://…")),
     }
+}
+
+/// The id beside a body. Whoever enqueues with a statement of their own may have
+/// put something else there; then the event's own id counts, and what is no event
+/// gets one that lets it be named among the failed.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) fn id_beside(id: &[u8], body: &[u8]) -> EventId {
+    let given = <[u8; 16]>::try_from(id).ok().and_then(EventId::from_bytes);
+    let own = || crate::store::Record::decode(body.to_vec()).ok().map(|record| record.id);
+    let named = || {
+        let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        EventId::derived(Timestamp::MIN, "", "annals_queue", &hex)
+    };
+    given.or_else(own).unwrap_or_else(named)
 }
 
 /// A lease id that no other receive has, here or elsewhere. Never 0, which

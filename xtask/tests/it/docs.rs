@@ -55,7 +55,7 @@ fn every_backend_has_its_row_its_feature_and_its_suite() {
             );
             let file = root().join(format!("crates/annals/src/{seam}/{scheme}.rs"));
             assert!(file.exists(), "{scheme}: has no file {}", file.display());
-            if ["sqlite", "file"].contains(&scheme.as_str()) {
+            if ["sqlite", "postgres", "file"].contains(&scheme.as_str()) {
                 assert!(manifest.contains(&format!("\n{scheme} = [")), "{scheme}: has no feature");
             }
             // `sync:` has no queue, so that the suite has nothing to ask of it.

@@ -11,6 +11,7 @@ mod crash;
 mod damage;
 mod demo;
 mod installation;
+mod postgres;
 mod reading;
 mod recording;
 mod serving;

@@ -15,6 +15,7 @@ mod file;
 mod fuzz;
 mod history;
 mod log;
+mod postgres;
 mod record_in;
 mod recorder;
 mod state;

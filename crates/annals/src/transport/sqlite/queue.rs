@@ -2,12 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::super::{Buried, Delivery, Message, Receipt, TransportStats, Want, Which, random_lease};
+use super::super::{
+    Buried, Delivery, Message, Receipt, TransportStats, Want, Which, id_beside, random_lease,
+};
 use super::ENQUEUE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
 use crate::sqlite::{Failure, explain};
-use crate::store::Record;
 
 const SCHEMA: &str = include_str!("../../../migrations/sqlite/queue_1.sql");
 const VERSION: i64 = 1;
@@ -208,18 +209,9 @@ impl Found {
     }
 }
 
-/// The id beside a body. Whoever enqueues with a statement of their own may have
-/// put something else there; then the event's own id counts, and what is no event
-/// gets one that lets it be named among the failed.
+/// The id beside a body, as bytes of some length.
 fn event_id(row: &Row<'_>, column: usize, body: &[u8]) -> rusqlite::Result<EventId> {
-    let id: Vec<u8> = row.get(column)?;
-    let given = <[u8; 16]>::try_from(id.as_slice()).ok().and_then(EventId::from_bytes);
-    let own = || Record::decode(body.to_vec()).ok().map(|record| record.id);
-    let named = || {
-        let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        EventId::derived(Timestamp::MIN, "", "annals_queue", &hex)
-    };
-    Ok(given.or_else(own).unwrap_or_else(named))
+    Ok(id_beside(&row.get::<_, Vec<u8>>(column)?, body))
 }
 
 fn seq(receipt: Receipt) -> i64 {

@@ -1,0 +1,28 @@
+//! Real servers for the tests and benches: each on a free port of loopback, with
+//! its data in a temporary directory, started by whoever needs it and gone with
+//! them, however they end.
+//!
+//! Programs come from the system's packages. What is missing is installed where
+//! that is possible; where it is not, a test says so and is skipped, and fails if
+//! `CI` is set ([`required`]).
+
+#![allow(clippy::print_stderr, reason = "it says aloud what it installs and what it skips")]
+
+mod packages;
+pub mod postgres;
+
+/// What a test does without its server: nothing, and it says why. With `CI` set
+/// that is a failure, since there nothing may be skipped unseen.
+///
+/// # Panics
+/// With `CI` set, if the server is not to be had.
+pub fn required<T>(server: Result<T, String>) -> Option<T> {
+    match server {
+        Ok(server) => Some(server),
+        Err(why) => {
+            assert!(std::env::var_os("CI").is_none(), "a server is not to be had: {why}");
+            eprintln!("skipped: {why}");
+            None
+        }
+    }
+}

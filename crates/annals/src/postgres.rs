@@ -1,0 +1,221 @@
+//! A PostgreSQL server: reached through a pool of connections, on a thread of its
+//! own.
+//!
+//! Shared by the transport and the store. All of a pool's work runs on that
+//! thread's small runtime, so that it serves callers under any executor, and
+//! callers whose own runtime has ended; a call that its caller gave up is finished
+//! all the same.
+
+use std::fmt;
+use std::future::Future;
+use std::str::FromStr;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::url::without_secrets;
+
+/// Connections of one transport or store, at most, unless the URL says otherwise.
+const MAX_CONNECTIONS: u32 = 8;
+
+/// How long a call waits for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The first version whose SQL we speak.
+const FIRST_VERSION: i32 = 130_000;
+
+/// Settings of each connection: no statement of ours takes long, and none waits
+/// for ever for someone else's lock.
+const SETTINGS: &str = "SELECT set_config('statement_timeout', '60s', false), \
+    set_config('lock_timeout', '10s', false), \
+    set_config('idle_in_transaction_session_timeout', '60s', false)";
+
+/// A pool of connections to one database.
+pub(crate) struct Server {
+    pool: PgPool,
+    url: String,
+    runtime: Handle,
+    /// Dropped to end the thread.
+    running: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Connects to the database of a `postgres://` URL. `what` it is for goes into
+    /// messages: "the transport".
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] for a URL that cannot be understood, or a server that
+    /// is too old; otherwise why it cannot be reached.
+    pub(crate) async fn connect(url: &str, what: &'static str) -> Result<Self> {
+        let shown = without_secrets(url);
+        let doing = || format!("open {what} {shown}");
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|error| {
+                Error::new(ErrorKind::Usage, doing(), error)
+                    .hint("use postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full")
+            })?
+            .application_name("annals");
+        let (runtime, running, thread) = thread_of_its_own()
+            .map_err(|error| Error::new(ErrorKind::Away, doing(), format!("no thread: {error}")))?;
+        let pool = {
+            // The pool's own tasks belong to that runtime as well.
+            let _inside = runtime.enter();
+            PgPoolOptions::new()
+                .max_connections(MAX_CONNECTIONS)
+                .acquire_timeout(CONNECT_TIMEOUT)
+                .test_before_acquire(false)
+                .after_connect(|connection, _| {
+                    Box::pin(
+                        async move { sqlx::query(SETTINGS).execute(connection).await.map(drop) },
+                    )
+                })
+                .connect_lazy_with(options)
+        };
+        let server =
+            Self { pool, url: shown, runtime, running: Some(running), thread: Some(thread) };
+        let version: i32 = server
+            .call("connect to", |pool| async move {
+                sqlx::query_scalar("SELECT current_setting('server_version_num')::int4")
+                    .fetch_one(&pool)
+                    .await
+            })
+            .await?;
+        if version < FIRST_VERSION {
+            let found = format!("the server is PostgreSQL {}", version / 10_000);
+            return Err(Error::new(ErrorKind::Usage, format!("open {what} {}", server.url), found)
+                .hint("use PostgreSQL 13 or newer"));
+        }
+        Ok(server)
+    }
+
+    /// The database's URL, without password.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The pool, for a task that is spawned.
+    pub(crate) fn pool(&self) -> PgPool {
+        self.pool.clone()
+    }
+
+    /// Runs a task beside the calls.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.runtime.spawn(task).abort_handle()
+    }
+
+    /// Does `work` with a connection of the pool. An error is told as having
+    /// happened while `doing` something.
+    pub(crate) async fn call<T, F>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(PgPool) -> F + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = sqlx::Result<T>> + Send + 'static,
+    {
+        let pool = self.pool.clone();
+        match self.runtime.spawn(async move { work(pool).await }).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(explain(format!("{doing} {}", self.url), error)),
+            Err(_) => {
+                let what = "its thread has stopped";
+                Err(Error::new(ErrorKind::Closed, format!("use {}", self.url), what))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.running.take());
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has nothing left to wait for.
+            let _ = thread.join();
+        }
+    }
+}
+
+type Thread = (Handle, oneshot::Sender<()>, JoinHandle<()>);
+
+/// A runtime on a thread of its own, until the sender is dropped.
+fn thread_of_its_own() -> std::io::Result<Thread> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let (running, ended) = oneshot::channel::<()>();
+    let thread =
+        std::thread::Builder::new().name("annals-postgres".to_owned()).spawn(move || {
+            // An error is what tells that the sender is gone.
+            let _ = runtime.block_on(ended);
+        })?;
+    Ok((handle, running, thread))
+}
+
+/// Says what an error of PostgreSQL means for who operates it.
+pub(crate) fn explain(doing: impl Into<String>, error: sqlx::Error) -> Error {
+    let code = error.as_database_error().and_then(|error| error.code().map(String::from));
+    let (kind, hint) = match &error {
+        sqlx::Error::Database(_) => meaning(code.as_deref().unwrap_or_default()),
+        sqlx::Error::Tls(_) => (ErrorKind::Away, Some("check sslmode and sslrootcert in the URL")),
+        sqlx::Error::PoolTimedOut => {
+            (ErrorKind::Away, Some("check that the server runs and takes more connections"))
+        }
+        sqlx::Error::Configuration(_) => (ErrorKind::Usage, None),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => {
+            (ErrorKind::Damaged, Some("the tables are not as annals made them"))
+        }
+        _ => (ErrorKind::Away, Some("check that the server runs, and its host and port")),
+    };
+    let found = match &error {
+        sqlx::Error::Database(found) => format!("{found} (SQLSTATE {})", code.unwrap_or_default()),
+        other => other.to_string(),
+    };
+    let mut explained = Error::new(kind, doing, found).caused_by(error);
+    if let Some(hint) = hint {
+        explained = explained.hint(hint);
+    }
+    explained
+}
+
+/// What a SQLSTATE means (PostgreSQL's documentation, appendix A).
+fn meaning(code: &str) -> (ErrorKind, Option<&'static str>) {
+    use ErrorKind as Kind;
+    let class = code.get(..2).unwrap_or_default();
+    match (class, code) {
+        (_, "28P01" | "28000") => {
+            (Kind::Away, Some("check the user and the password (PGPASSWORD, or a .pgpass file)"))
+        }
+        (_, "3D000") => (Kind::Away, Some("create the database, or correct its name in the URL")),
+        (_, "42501") => {
+            (Kind::Away, Some("grant this role what it needs; `annals migrate` as the owner does"))
+        }
+        (_, "42P01" | "42703" | "42883" | "3F000") => {
+            (Kind::Usage, Some("the tables are missing or changed; run `annals migrate`"))
+        }
+        (_, "53100") => (Kind::Away, Some("free disk space on the server")),
+        (_, "53300") => (Kind::Away, Some("raise max_connections, or let fewer programs connect")),
+        (_, "25006") => (Kind::Away, Some("the server is read-only; connect to the primary")),
+        (_, "57014" | "55P03" | "40001" | "40P01") => {
+            (Kind::Away, Some("it is tried again; look who holds the lock in pg_stat_activity"))
+        }
+        (_, "XX001" | "XX002") => {
+            (Kind::Damaged, Some("the server says that its files are corrupted"))
+        }
+        // Values that PostgreSQL does not take.
+        ("22" | "23" | "54", _) => (Kind::Event, None),
+        ("08" | "53" | "57" | "58", _) => (Kind::Away, Some("check the server and its log")),
+        _ => (Kind::Transient, None),
+    }
+}

@@ -1,0 +1,210 @@
+//! The transport in a PostgreSQL database: a durable queue for any number of
+//! machines, and the outbox in an application's own transactions.
+//!
+//! An event is durable when [`Transport::send`] returns, to the degree that the
+//! server's `synchronous_commit` and `fsync` promise. Leases and acknowledgements
+//! are committed without waiting for the disk: a crash of the server may take the
+//! last of them back, and then an event is delivered again, which the store's
+//! idempotence makes harmless.
+//!
+//! Who enqueues sends a notification only while a worker waits; a worker that
+//! waits also looks again, ten times a second at the least.
+
+mod queue;
+mod record_in;
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgListener, PgPool};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want, Which};
+use crate::error::Result;
+use crate::event::Timestamp;
+use crate::postgres::Server;
+
+/// Inserts one event, for applications that enqueue inside their own transaction
+/// with another driver than sqlx. Its values are `$1` the event's id (16 bytes),
+/// `$2` the time in microseconds since 1970, `$3` the encoded event
+/// ([`crate::Audit::prepare`] gives all three).
+pub const ENQUEUE: &str = "WITH sent AS (INSERT INTO annals_queue (id, sent_at, body) VALUES \
+     (encode($1::bytea, 'hex')::uuid, timestamptz 'epoch' + $2::int8 * interval '1 microsecond', $3::bytea)) \
+     SELECT pg_notify('annals_queue', '') WHERE EXISTS \
+     (SELECT FROM annals_idle WHERE until > clock_timestamp())";
+
+/// How long a worker is known to wait, after it has said so.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// A queue in a PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresTransport {
+    server: Server,
+    /// Told of events of this process, and by the listener of others'.
+    arrived: Arc<Notify>,
+    /// Hears the notifications, once somebody has waited.
+    listener: OnceLock<AbortHandle>,
+    /// What this handle is called while it waits.
+    worker: i64,
+    /// Until when the others know that it waits.
+    idle: Mutex<Option<Instant>>,
+}
+
+impl PostgresTransport {
+    /// Connects to the database of a `postgres://` URL, and makes the tables if
+    /// they are not there.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or is too old, or its tables are of a
+    /// newer version.
+    pub async fn open(url: &str) -> Result<Self> {
+        let server = Server::connect(url, "the transport").await?;
+        queue::prepare(&server).await?;
+        Ok(Self {
+            server,
+            arrived: Arc::new(Notify::new()),
+            listener: OnceLock::new(),
+            worker: queue::number(super::random_lease()),
+            idle: Mutex::default(),
+        })
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets those who enqueue know that someone waits; answers whether they did
+    /// already.
+    async fn say_idle(&self) -> Result<bool> {
+        let now = Instant::now();
+        if self.idle().is_some_and(|until| until > now + IDLE / 2) {
+            return Ok(true);
+        }
+        self.listener.get_or_init(|| {
+            let (pool, arrived) = (self.server.pool(), Arc::clone(&self.arrived));
+            self.server.spawn(listen(pool, arrived))
+        });
+        let worker = self.worker;
+        self.server.call("wait for events of", move |pool| queue::idle(pool, worker, IDLE)).await?;
+        Ok(self.idle().replace(now + IDLE).is_some_and(|until| until > now))
+    }
+
+    /// From now on nobody need notify.
+    async fn say_busy(&self) -> Result<()> {
+        if self.idle().take().is_none() {
+            return Ok(());
+        }
+        let worker = self.worker;
+        self.server.call("receive from", move |pool| queue::busy(pool, worker)).await
+    }
+}
+
+/// Tells `arrived` of every notification, for ever.
+async fn listen(pool: PgPool, arrived: Arc<Notify>) {
+    const PAUSE: Duration = Duration::from_secs(1);
+    loop {
+        // Without notifications events are found by looking, a little later.
+        if let Ok(mut listener) = PgListener::connect_with(&pool).await
+            && listener.listen("annals_queue").await.is_ok()
+        {
+            arrived.notify_waiters();
+            while listener.recv().await.is_ok() {
+                arrived.notify_waiters();
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Drop for PostgresTransport {
+    fn drop(&mut self) {
+        if let Some(listener) = self.listener.get() {
+            listener.abort();
+        }
+    }
+}
+
+#[async_trait]
+impl Transport for PostgresTransport {
+    fn url(&self) -> &str {
+        self.server.url()
+    }
+
+    async fn send(&self, batch: Arc<[Message]>) -> Result<()> {
+        self.server.call("send to", move |pool| queue::send(pool, batch)).await?;
+        self.arrived.notify_waiters();
+        Ok(())
+    }
+
+    async fn receive(&self, want: Want) -> Result<Vec<Delivery>> {
+        // What waits for its retry becomes ready without anyone arriving.
+        const LOOK_AGAIN: Duration = Duration::from_millis(100);
+        let until = Instant::now() + want.wait;
+        loop {
+            let arrived = self.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            let deliveries =
+                self.server.call("receive from", move |pool| queue::receive(pool, want)).await?;
+            if !deliveries.is_empty() {
+                self.say_busy().await?;
+                return Ok(deliveries);
+            }
+            if Instant::now() >= until {
+                return Ok(deliveries);
+            }
+            // What was sent before anybody could know is found by another look.
+            if self.say_idle().await? {
+                let next = until.min(Instant::now() + LOOK_AGAIN);
+                let _ = timeout_at(next, arrived).await;
+            }
+        }
+    }
+
+    async fn ack(&self, receipts: &[Receipt]) -> Result<usize> {
+        let receipts = queue::Receipts::from(receipts);
+        self.server.call("acknowledge to", |pool| queue::ack(pool, receipts)).await
+    }
+
+    async fn retry(&self, receipts: &[Receipt], at: Timestamp) -> Result<usize> {
+        let receipts = queue::Receipts::from(receipts);
+        self.server.call("put back into", move |pool| queue::retry(pool, receipts, at)).await
+    }
+
+    async fn release(&self, receipts: &[Receipt]) -> Result<usize> {
+        let receipts = queue::Receipts::from(receipts);
+        let released =
+            self.server.call("release to", |pool| queue::release(pool, receipts)).await?;
+        self.arrived.notify_waiters();
+        Ok(released)
+    }
+
+    async fn bury(&self, burials: &[(Receipt, String)]) -> Result<usize> {
+        let burials = burials.to_vec();
+        self.server.call("bury in", |pool| queue::bury(pool, burials)).await
+    }
+
+    async fn buried(&self, after: Option<u64>, limit: usize) -> Result<Vec<Buried>> {
+        let work = move |pool| queue::buried(pool, after, limit);
+        self.server.call("list the failed of", work).await
+    }
+
+    async fn revive(&self, which: Which<'_>) -> Result<usize> {
+        let which = queue::Chosen::from(which);
+        let revived = self.server.call("revive in", |pool| queue::revive(pool, which)).await?;
+        self.arrived.notify_waiters();
+        Ok(revived)
+    }
+
+    async fn remove(&self, which: Which<'_>) -> Result<usize> {
+        let which = queue::Chosen::from(which);
+        self.server.call("remove from", |pool| queue::remove(pool, which)).await
+    }
+
+    async fn stats(&self) -> Result<TransportStats> {
+        self.server.call("read the figures of", queue::stats).await
+    }
+}

@@ -1,0 +1,396 @@
+//! The queue's SQL. Every function but the first is one statement or one
+//! transaction.
+//!
+//! Rows are locked in one order everywhere, so that nobody waits in a circle: an
+//! event's row in annals_queue before its row in annals_delivery, and lower
+//! numbers before higher ones. Who receives passes over what is locked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{Executor, PgConnection, Row};
+use uuid::Uuid;
+
+use super::super::{
+    Buried, Delivery, Message, Receipt, TransportStats, Want, Which, id_beside, random_lease,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Timestamp;
+use crate::postgres::Server;
+
+const SCHEMA: &str = include_str!("../../../migrations/postgres/queue_1.sql");
+const VERSION: i32 = 1;
+
+/// The advisory lock under which tables are made: "annals" in ASCII.
+const MIGRATION: i64 = 0x0000_616e_6e61_6c73;
+
+/// Makes the tables, or checks that they are ours.
+pub(super) async fn prepare(server: &Server) -> Result<()> {
+    let version: i32 = server.call("prepare the tables of", prepare_tables).await?;
+    if version > VERSION {
+        let found =
+            format!("its tables have version {version}, this program knows up to {VERSION}");
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("open the transport {}", server.url()),
+            found,
+        )
+        .hint("it was written by a newer version of annals; upgrade this one"));
+    }
+    Ok(())
+}
+
+async fn prepare_tables(pool: PgPool) -> sqlx::Result<i32> {
+    let mut transaction = pool.begin().await?;
+    if !has_tables(&mut transaction).await? {
+        // Other processes may be doing the same: the first to get the lock does it.
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(MIGRATION)
+            .execute(&mut *transaction)
+            .await?;
+        if !has_tables(&mut transaction).await? {
+            transaction.execute(sqlx::raw_sql(SCHEMA)).await?;
+        }
+    }
+    let version = sqlx::query_scalar("SELECT version FROM annals_queue_head")
+        .fetch_one(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(version)
+}
+
+async fn has_tables(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    // Not to_regclass, which may answer from what this connection knew before it
+    // waited for the lock.
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relname = 'annals_queue_head' AND n.nspname = ANY (current_schemas(false)))",
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Begins a transaction whose commit does not wait for the disk.
+async fn unsynced(pool: &PgPool) -> sqlx::Result<sqlx::Transaction<'static, sqlx::Postgres>> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
+    Ok(transaction)
+}
+
+pub(super) async fn send(pool: PgPool, batch: Arc<[Message]>) -> sqlx::Result<()> {
+    let (ids, bodies): (Vec<Uuid>, Vec<&[u8]>) = batch
+        .iter()
+        .map(|message| (Uuid::from_bytes(*message.id.as_bytes()), message.body.as_slice()))
+        .unzip();
+    // Numbers are given after the sort.
+    sqlx::query(
+        "WITH sent AS ( \
+             INSERT INTO annals_queue (id, body) \
+             SELECT id, body FROM unnest($1::uuid[], $2::bytea[]) WITH ORDINALITY AS m (id, body, place) \
+             ORDER BY place \
+         ) \
+         SELECT pg_notify('annals_queue', '') \
+         WHERE EXISTS (SELECT FROM annals_idle WHERE until > clock_timestamp())",
+    )
+    .bind(ids)
+    .bind(bodies)
+    .execute(&pool)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn receive(pool: PgPool, want: Want) -> sqlx::Result<Vec<Delivery>> {
+    let lease = random_lease();
+    let mut transaction = unsynced(&pool).await?;
+    // Two receivers that look at the same moment may both find an event: the
+    // second to get at its row finds the first one's lease, which began after the
+    // second had looked, and leaves it alone.
+    let rows = sqlx::query(
+        "WITH moment AS (SELECT clock_timestamp() AS now), \
+         ready AS ( \
+             SELECT q.seq, q.id, q.body, coalesce(d.attempts, 0) + 1 AS attempts \
+             FROM annals_queue q LEFT JOIN annals_delivery d ON d.seq = q.seq \
+             WHERE d.seq IS NULL OR d.due <= (SELECT now FROM moment) \
+             ORDER BY q.seq LIMIT $1 FOR UPDATE OF q SKIP LOCKED \
+         ), \
+         fitting AS ( \
+             SELECT seq, id, body, attempts, \
+                 sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before \
+             FROM ready \
+         ), \
+         held AS ( \
+             INSERT INTO annals_delivery AS d (seq, attempts, lease, due) \
+             SELECT seq, attempts, $3, now + $4 * interval '1 microsecond' \
+             FROM fitting, moment WHERE before < $2 ORDER BY seq \
+             ON CONFLICT (seq) DO UPDATE \
+             SET attempts = excluded.attempts, lease = excluded.lease, due = excluded.due \
+             WHERE d.due <= (SELECT now FROM moment) \
+             RETURNING d.seq \
+         ) \
+         SELECT seq, id, body, attempts FROM fitting JOIN held USING (seq) ORDER BY seq",
+    )
+    .bind(number(want.events as u64))
+    .bind(number(want.bytes as u64))
+    .bind(number(lease))
+    .bind(micros(want.lease))
+    .fetch_all(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    rows.into_iter()
+        .map(|row| {
+            let body: Vec<u8> = row.try_get(2)?;
+            Ok(Delivery {
+                id: id_beside(row.try_get::<Uuid, _>(1)?.as_bytes(), &body),
+                body,
+                attempts: row.try_get::<i32, _>(3)?.unsigned_abs(),
+                receipt: Receipt {
+                    key: u128::from(row.try_get::<i64, _>(0)?.unsigned_abs()),
+                    lease,
+                },
+            })
+        })
+        .collect()
+}
+
+/// Says for how long this worker waits.
+pub(super) async fn idle(pool: PgPool, worker: i64, wait: Duration) -> sqlx::Result<()> {
+    let mut transaction = unsynced(&pool).await?;
+    sqlx::query(
+        "INSERT INTO annals_idle (worker, until) \
+         VALUES ($1, clock_timestamp() + $2 * interval '1 microsecond') \
+         ON CONFLICT (worker) DO UPDATE SET until = excluded.until",
+    )
+    .bind(worker)
+    .bind(micros(wait))
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
+}
+
+/// Says that this worker waits no more; those that ended without a word are
+/// forgotten too.
+pub(super) async fn busy(pool: PgPool, worker: i64) -> sqlx::Result<()> {
+    let mut transaction = unsynced(&pool).await?;
+    sqlx::query(
+        "DELETE FROM annals_idle \
+         WHERE worker = $1 OR until < clock_timestamp() - interval '1 minute'",
+    )
+    .bind(worker)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
+}
+
+/// Receipts as two arrays, in order of the numbers, in which rows are locked.
+pub(super) struct Receipts {
+    seqs: Vec<i64>,
+    leases: Vec<i64>,
+}
+
+impl From<&[Receipt]> for Receipts {
+    fn from(receipts: &[Receipt]) -> Self {
+        let mut pairs: Vec<(i64, i64)> = receipts.iter().map(pair).collect();
+        pairs.sort_unstable();
+        let (seqs, leases) = pairs.into_iter().unzip();
+        Self { seqs, leases }
+    }
+}
+
+fn pair(receipt: &Receipt) -> (i64, i64) {
+    (i64::try_from(receipt.key).unwrap_or(i64::MAX), number(receipt.lease))
+}
+
+/// The events whose lease is the receipt's, locked; `$1` are the numbers, `$2`
+/// the leases.
+macro_rules! held {
+    ($then:literal) => {
+        concat!(
+            "WITH receipt AS (SELECT * FROM unnest($1::int8[], $2::int8[]) AS r (seq, lease)), \
+             event AS ( \
+                 SELECT q.seq FROM annals_queue q WHERE q.seq = ANY ($1) ORDER BY q.seq FOR UPDATE \
+             ) ",
+            $then
+        )
+    };
+}
+
+pub(super) async fn ack(pool: PgPool, receipts: Receipts) -> sqlx::Result<usize> {
+    let mut transaction = unsynced(&pool).await?;
+    let deleted = sqlx::query(held!(
+        ", ended AS ( \
+             DELETE FROM annals_delivery d USING event JOIN receipt r USING (seq) \
+             WHERE d.seq = event.seq AND d.lease = r.lease RETURNING d.seq \
+         ) \
+         DELETE FROM annals_queue q USING ended WHERE q.seq = ended.seq"
+    ))
+    .bind(receipts.seqs)
+    .bind(receipts.leases)
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    transaction.commit().await?;
+    Ok(count(deleted))
+}
+
+pub(super) async fn retry(pool: PgPool, receipts: Receipts, at: Timestamp) -> sqlx::Result<usize> {
+    let mut transaction = unsynced(&pool).await?;
+    let updated = sqlx::query(held!(
+        "UPDATE annals_delivery d \
+         SET lease = 0, due = timestamptz 'epoch' + $3 * interval '1 microsecond' \
+         FROM event JOIN receipt r USING (seq) WHERE d.seq = event.seq AND d.lease = r.lease"
+    ))
+    .bind(receipts.seqs)
+    .bind(receipts.leases)
+    .bind(at.as_micros())
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    transaction.commit().await?;
+    Ok(count(updated))
+}
+
+pub(super) async fn release(pool: PgPool, receipts: Receipts) -> sqlx::Result<usize> {
+    let mut transaction = unsynced(&pool).await?;
+    let updated = sqlx::query(held!(
+        "UPDATE annals_delivery d SET lease = 0, due = '-infinity', attempts = d.attempts - 1 \
+         FROM event JOIN receipt r USING (seq) WHERE d.seq = event.seq AND d.lease = r.lease"
+    ))
+    .bind(receipts.seqs)
+    .bind(receipts.leases)
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    transaction.commit().await?;
+    Ok(count(updated))
+}
+
+pub(super) async fn bury(pool: PgPool, burials: Vec<(Receipt, String)>) -> sqlx::Result<usize> {
+    let (seqs, leases): (Vec<i64>, Vec<i64>) =
+        burials.iter().map(|(receipt, _)| pair(receipt)).unzip();
+    // A text of PostgreSQL holds no NUL.
+    let reasons: Vec<String> =
+        burials.into_iter().map(|(_, reason)| reason.replace('\0', "\\0")).collect();
+    let buried = sqlx::query(
+        "WITH receipt AS ( \
+             SELECT * FROM unnest($1::int8[], $2::int8[], $3::text[]) \
+                 WITH ORDINALITY AS r (seq, lease, reason, place) \
+         ), event AS ( \
+             SELECT q.seq FROM annals_queue q WHERE q.seq = ANY ($1) ORDER BY q.seq FOR UPDATE \
+         ), ended AS ( \
+             DELETE FROM annals_delivery d USING event JOIN receipt r USING (seq) \
+             WHERE d.seq = event.seq AND d.lease = r.lease RETURNING d.seq, d.attempts, r.reason, r.place \
+         ), gone AS ( \
+             DELETE FROM annals_queue q USING ended e WHERE q.seq = e.seq \
+             RETURNING q.id, q.body, e.reason, e.attempts, e.place \
+         ) \
+         INSERT INTO annals_failed (id, body, reason, attempts, failed_at) \
+         SELECT id, body, reason, attempts, clock_timestamp() FROM gone ORDER BY place",
+    )
+    .bind(seqs)
+    .bind(leases)
+    .bind(reasons)
+    .execute(&pool)
+    .await?;
+    Ok(count(buried.rows_affected()))
+}
+
+pub(super) async fn buried(
+    pool: PgPool,
+    after: Option<u64>,
+    limit: usize,
+) -> sqlx::Result<Vec<Buried>> {
+    let rows = sqlx::query(
+        "SELECT number, id, body, reason, attempts, \
+             (extract(epoch FROM failed_at) * 1000000)::int8 \
+         FROM annals_failed WHERE number > $1 ORDER BY number LIMIT $2",
+    )
+    .bind(after.map_or(0, number))
+    .bind(number(limit as u64))
+    .fetch_all(&pool)
+    .await?;
+    let buried = |row: PgRow| {
+        let body: Vec<u8> = row.try_get(2)?;
+        Ok(Buried {
+            number: row.try_get::<i64, _>(0)?.unsigned_abs(),
+            id: id_beside(row.try_get::<Uuid, _>(1)?.as_bytes(), &body),
+            body,
+            reason: row.try_get(3)?,
+            attempts: row.try_get::<i32, _>(4)?.unsigned_abs(),
+            failed_at: Timestamp::from_micros(row.try_get(5)?).unwrap_or(Timestamp::MIN),
+        })
+    };
+    rows.into_iter().map(buried).collect()
+}
+
+/// [`Which`], to be taken to another thread; `None` is all.
+pub(super) struct Chosen(Option<Vec<Uuid>>);
+
+impl From<Which<'_>> for Chosen {
+    fn from(which: Which<'_>) -> Self {
+        let uuid = |id: &crate::event::EventId| Uuid::from_bytes(*id.as_bytes());
+        match which {
+            Which::Ids(ids) => Self(Some(ids.iter().map(uuid).collect())),
+            Which::All => Self(None),
+        }
+    }
+}
+
+pub(super) async fn revive(pool: PgPool, which: Chosen) -> sqlx::Result<usize> {
+    let revived = sqlx::query(
+        "WITH gone AS ( \
+             DELETE FROM annals_failed WHERE $1::uuid[] IS NULL OR id = ANY ($1) \
+             RETURNING number, id, body \
+         ) \
+         INSERT INTO annals_queue (id, body) SELECT id, body FROM gone ORDER BY number",
+    )
+    .bind(which.0)
+    .execute(&pool)
+    .await?;
+    Ok(count(revived.rows_affected()))
+}
+
+pub(super) async fn remove(pool: PgPool, which: Chosen) -> sqlx::Result<usize> {
+    let removed =
+        sqlx::query("DELETE FROM annals_failed WHERE $1::uuid[] IS NULL OR id = ANY ($1)")
+            .bind(which.0)
+            .execute(&pool)
+            .await?;
+    Ok(count(removed.rows_affected()))
+}
+
+pub(super) async fn stats(pool: PgPool) -> sqlx::Result<TransportStats> {
+    let row = sqlx::query(
+        "SELECT (SELECT count(*) FROM annals_queue), \
+             (SELECT count(*) FROM annals_delivery WHERE due > clock_timestamp()), \
+             (SELECT count(*) FROM annals_failed), \
+             (SELECT (extract(epoch FROM sent_at) * 1000000)::int8 \
+                 FROM annals_queue ORDER BY seq LIMIT 1), \
+             pg_total_relation_size('annals_queue') + pg_total_relation_size('annals_delivery') \
+                 + pg_total_relation_size('annals_failed')",
+    )
+    .fetch_one(&pool)
+    .await?;
+    let figure = |column| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    let (waiting, leased) = (figure(0)?, figure(1)?);
+    Ok(TransportStats {
+        ready: waiting.saturating_sub(leased),
+        leased,
+        failed: figure(2)?,
+        oldest: row.try_get::<Option<i64>, _>(3)?.and_then(Timestamp::from_micros),
+        bytes: Some(figure(4)?),
+    })
+}
+
+/// A number as PostgreSQL's int8 holds it.
+pub(super) fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn count(rows: u64) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
+}

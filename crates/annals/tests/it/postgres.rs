@@ -1,0 +1,225 @@
+//! The PostgreSQL transport on real servers, which are stopped and killed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals::conformance::transport::{CASES, TransportFactory};
+use annals::transport::memory::MemoryTransport;
+use annals::transport::postgres::{ENQUEUE, PostgresTransport};
+use annals::transport::{Message, Transport, Want};
+use annals::{Actor, Audit, AuditOptions, Entity, ErrorKind, Event, Scope};
+use annals_testbed::postgres::Postgres;
+use annals_testbed::required;
+use async_trait::async_trait;
+use sqlx::postgres::PgPool;
+
+struct Place(String);
+
+#[async_trait]
+impl TransportFactory for Place {
+    async fn open(&self) -> Arc<dyn Transport> {
+        Arc::new(PostgresTransport::open(&self.0).await.expect("open"))
+    }
+}
+
+fn batch(from: usize, count: usize) -> Arc<[Message]> {
+    let message = |number| {
+        let event = Event::new("updated", Entity::new("product", number));
+        Message { id: event.id, body: event.encode().unwrap() }
+    };
+    (from..from + count).map(message).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_conforms() {
+    let Some(server) = required(Postgres::shared()) else { return };
+    for case in CASES {
+        println!("postgres {}: {}", server.version(), case.name);
+        (case.run)(&Place(server.database())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tables_are_made_once_by_many_that_start_together() {
+    let Some(server) = required(Postgres::shared()) else { return };
+    let url = server.database();
+    let opening: Vec<_> = (0..8)
+        .map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move { PostgresTransport::open(&url).await.map(drop) })
+        })
+        .collect();
+    for opened in opening {
+        opened.await.unwrap().unwrap();
+    }
+    let database = url.rsplit('/').next().unwrap();
+    assert_eq!(server.sql(database, "SELECT count(*) FROM annals_queue_head"), "1");
+    server.sql(database, "UPDATE annals_queue_head SET version = 99");
+    let newer = PostgresTransport::open(&url).await.unwrap_err();
+    assert_eq!(newer.kind(), ErrorKind::Usage);
+    assert!(newer.to_string().contains("version 99") && newer.to_string().contains("upgrade"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_brings_the_event_and_a_rollback_takes_it_along() {
+    let Some(server) = required(Postgres::shared()) else { return };
+    let url = server.database();
+    let audit = Audit::start(Arc::new(MemoryTransport::new()), AuditOptions::default()).unwrap();
+    let application = PgPool::connect(&url).await.unwrap();
+    let mut tx = application.begin().await.unwrap();
+    let no_queue = audit.record_in(&mut *tx, Event::new("a", Entity::of_type("b"))).await;
+    let no_queue = no_queue.unwrap_err();
+    assert_eq!(no_queue.kind(), ErrorKind::Usage);
+    assert!(no_queue.to_string().contains("annals migrate"), "{no_queue}");
+    tx.rollback().await.unwrap();
+
+    let queue = PostgresTransport::open(&url).await.unwrap();
+    let mut kept = Vec::new();
+    for number in 0..10 {
+        let mut tx = application.begin().await.unwrap();
+        let event = Event::new("updated", Entity::new("product", number));
+        let scope = Scope::new().actor(Actor::user(7));
+        let id = scope.around(audit.record_in(&mut *tx, event)).await.unwrap();
+        if number % 3 == 0 {
+            tx.rollback().await.unwrap();
+        } else {
+            tx.commit().await.unwrap();
+            kept.push(id);
+        }
+    }
+    // With a driver of the application's own.
+    let event = Event::new("deleted", Entity::new("product", 42));
+    let prepared = audit.prepare(&event).unwrap();
+    sqlx::query(ENQUEUE)
+        .bind(prepared.id.as_bytes().to_vec())
+        .bind(prepared.sent_at.as_micros())
+        .bind(prepared.body)
+        .execute(&application)
+        .await
+        .unwrap();
+    kept.push(event.id);
+    let got = queue.receive(Want::up_to(100)).await.unwrap();
+    assert_eq!(got.iter().map(|delivery| delivery.id).collect::<Vec<_>>(), kept);
+    assert_eq!(Event::decode(&got[0].body).unwrap().actor, Some(Actor::user(7)));
+    audit.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiting_worker_is_woken_by_another_process_and_a_busy_one_is_not() {
+    let Some(server) = required(Postgres::shared()) else { return };
+    let url = server.database();
+    let database = url.rsplit('/').next().unwrap();
+    let (ours, theirs) = (
+        PostgresTransport::open(&url).await.unwrap(),
+        PostgresTransport::open(&url).await.unwrap(),
+    );
+    let known = "SELECT count(*) FROM annals_idle WHERE until > clock_timestamp()";
+    let waiting = tokio::spawn(async move {
+        let got = ours.receive(Want { wait: Duration::from_secs(20), ..Want::up_to(10) }).await;
+        (ours, got.unwrap())
+    });
+    while server.sql(database, known) != "1" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    theirs.send(batch(0, 1)).await.unwrap();
+    let (ours, got) = waiting.await.unwrap();
+    assert_eq!(got.len(), 1);
+    assert_eq!(server.sql(database, known), "0", "whoever has work is not to be notified");
+    drop(ours);
+}
+
+/// The server is killed and started again under senders and receivers: whatever
+/// was acknowledged is received, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_the_server_is_killed() {
+    let Some(server) = required(Postgres::start(&[])) else { return };
+    let url = server.database();
+    let queue = Arc::new(PostgresTransport::open(&url).await.unwrap());
+    let sender = {
+        let queue = Arc::clone(&queue);
+        tokio::spawn(async move {
+            let (mut sent, mut doubtful) = (Vec::new(), Vec::new());
+            for round in 0..200 {
+                let batch = batch(round * 5, 5);
+                let ids = batch.iter().map(|message| message.id);
+                match queue.send(Arc::clone(&batch)).await {
+                    Ok(()) => sent.extend(ids),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Away, "{error}");
+                        doubtful.extend(ids);
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            (sent, doubtful)
+        })
+    };
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.kill();
+        let away = queue.stats().await.unwrap_err();
+        assert_eq!(away.kind(), ErrorKind::Away, "{away}");
+        server.resume().unwrap();
+    }
+    let (sent, doubtful) = sender.await.unwrap();
+    assert!(!doubtful.is_empty() && sent.len() > 100, "{} {}", sent.len(), doubtful.len());
+    let mut got = Vec::new();
+    loop {
+        match queue.receive(Want::up_to(100)).await {
+            Ok(some) if some.is_empty() => break,
+            Ok(some) => {
+                got.extend(some.iter().map(|delivery| delivery.id));
+                let receipts: Vec<_> = some.iter().map(|delivery| delivery.receipt).collect();
+                assert_eq!(queue.ack(&receipts).await.unwrap(), receipts.len());
+            }
+            // A connection of before the last kill.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Away, "{error}"),
+        }
+    }
+    let once: std::collections::BTreeSet<_> = got.iter().collect();
+    assert_eq!(once.len(), got.len(), "received once");
+    assert!(sent.iter().all(|id| once.contains(id)), "acknowledged and lost");
+    assert!(got.iter().all(|id| sent.contains(id) || doubtful.contains(id)), "never sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_is_said_in_one_sentence_without_secrets() {
+    let Some(server) = required(Postgres::start(&[])) else { return };
+    let port = server.port();
+    let said = |url: String| async move {
+        let error = PostgresTransport::open(&url).await.unwrap_err().to_string();
+        assert!(!error.contains("hush"), "{error}");
+        error
+    };
+    let missing = said(format!("postgres://postgres:hush@127.0.0.1:{port}/nowhere")).await;
+    assert!(missing.contains("\"nowhere\" does not exist") && missing.contains("correct its name"));
+    let unknown = said(format!("postgres://nobody:hush@127.0.0.1:{port}/postgres")).await;
+    assert!(unknown.contains("\"nobody\"") && unknown.contains("PGPASSWORD"), "{unknown}");
+    let nobody = said("postgres://postgres:hush@127.0.0.1:1/postgres".to_owned()).await;
+    assert!(nobody.contains("check that the server runs"), "{nobody}");
+    let plain =
+        said(format!("postgres://postgres:hush@127.0.0.1:{port}/postgres?sslmode=require")).await;
+    assert!(plain.contains("sslmode"), "{plain}");
+    let wrong = said("postgres://u:hush@h:no-port/d".to_owned()).await;
+    assert!(wrong.contains("postgres://USER@HOST"), "{wrong}");
+
+    // Tables that somebody changed, a right that is missing, a read-only server.
+    let url = server.database();
+    let database = url.rsplit('/').next().unwrap().to_owned();
+    let queue = PostgresTransport::open(&url).await.unwrap();
+    server.sql(&database, "ALTER TABLE annals_queue RENAME COLUMN body TO corpse");
+    let changed = queue.send(batch(0, 1)).await.unwrap_err();
+    assert!(changed.to_string().contains("annals migrate"), "{changed}");
+    server.sql(&database, "ALTER TABLE annals_queue RENAME COLUMN corpse TO body");
+    server.sql(&database, "CREATE ROLE reader LOGIN");
+    let reader = url.replace("postgres@", "reader@");
+    let reader = PostgresTransport::open(&reader).await.unwrap_err();
+    assert!(reader.to_string().contains("permission denied"), "{reader}");
+    server.sql(
+        &database,
+        &format!("ALTER DATABASE {database} SET default_transaction_read_only = on"),
+    );
+    let queue = PostgresTransport::open(&url).await.unwrap();
+    let read_only = queue.send(batch(0, 1)).await.unwrap_err();
+    assert!(read_only.to_string().contains("connect to the primary"), "{read_only}");
+}
