@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use annals::config::{Config, ConfigFile, Sources, without_secrets};
+use annals::config::{Config, ConfigFile, Sources};
 use annals::store::{self, Store};
 use annals::transport::{self, Transport};
+use annals::url::without_secrets;
 use annals::worker::{Worker, WorkerOptions};
 use annals::{Audit, AuditOptions, Delivery};
 

@@ -21,7 +21,6 @@ use std::time::Duration;
 use crate::capture::{AuditOptions, Delivery, WhenFull};
 use crate::worker::WorkerOptions;
 
-pub use crate::url::without_secrets;
 pub use fault::{Fault, Faults, Origin};
 pub use file::ConfigFile;
 pub use setting::{Kind, SETTINGS, Setting};

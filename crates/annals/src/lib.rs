@@ -21,6 +21,8 @@ pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;
+#[cfg(any(feature = "config", feature = "postgres"))]
+pub mod url;
 pub mod worker;
 
 #[cfg(feature = "postgres")]
@@ -29,8 +31,6 @@ mod postgres;
 mod private;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(any(feature = "config", feature = "postgres"))]
-mod url;
 
 #[cfg(feature = "derive")]
 pub use annals_derive::Auditable;

@@ -8,8 +8,9 @@ use super::fault::{Fault, Faults, Origin};
 use super::setting::{Kind, SETTINGS, Setting};
 use super::suggest::closest;
 use super::value::{Given, Value, shown, validate};
-use super::{CaptureSettings, Config, IngestSettings, Resolved, Sources, without_secrets};
+use super::{CaptureSettings, Config, IngestSettings, Resolved, Sources};
 use crate::capture::{Delivery, WhenFull};
+use crate::url::without_secrets;
 use crate::worker::WorkerOptions;
 
 /// What one source sets, raw.

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::url::without_secrets;
 
 fn file(text: &str) -> Sources {
     let file = ConfigFile { name: "annals.toml".to_owned(), text: text.to_owned() };

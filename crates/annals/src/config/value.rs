@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::setting::{Kind, Setting};
 use super::suggest::closest;
 use super::unit::{format_bytes, format_duration, parse_bytes, parse_duration};
-use super::without_secrets;
+use crate::url::without_secrets;
 
 /// A value as it was given.
 #[derive(Clone, Debug)]
