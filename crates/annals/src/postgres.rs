@@ -39,6 +39,7 @@ const SETTINGS: &str = "SELECT set_config('statement_timeout', '60s', false), \
 pub(crate) struct Server {
     pool: PgPool,
     url: String,
+    what: &'static str,
     runtime: Handle,
     /// Dropped to end the thread.
     running: Option<oneshot::Sender<()>>,
@@ -46,13 +47,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Connects to the database of a `postgres://` URL. `what` it is for goes into
-    /// messages: "the transport".
+    /// The database of a `postgres://` URL, to which the first call connects.
+    /// `what` it is for goes into messages: "the transport".
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] for a URL that cannot be understood, or a server that
-    /// is too old; otherwise why it cannot be reached.
-    pub(crate) async fn connect(url: &str, what: &'static str) -> Result<Self> {
+    /// [`ErrorKind::Usage`] for a URL that cannot be understood.
+    pub(crate) fn new(url: &str, what: &'static str) -> Result<Self> {
         let shown = without_secrets(url);
         let doing = || format!("open {what} {shown}");
         let options = PgConnectOptions::from_str(url)
@@ -77,9 +77,15 @@ impl Server {
                 })
                 .connect_lazy_with(options)
         };
-        let server =
-            Self { pool, url: shown, runtime, running: Some(running), thread: Some(thread) };
-        let version: i32 = server
+        Ok(Self { pool, url: shown, what, runtime, running: Some(running), thread: Some(thread) })
+    }
+
+    /// Sees to it that the server is not too old.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if it is; otherwise why it cannot be reached.
+    pub(crate) async fn check_version(&self) -> Result<()> {
+        let version: i32 = self
             .call("connect to", |pool| async move {
                 sqlx::query_scalar("SELECT current_setting('server_version_num')::int4")
                     .fetch_one(&pool)
@@ -88,10 +94,12 @@ impl Server {
             .await?;
         if version < FIRST_VERSION {
             let found = format!("the server is PostgreSQL {}", version / 10_000);
-            return Err(Error::new(ErrorKind::Usage, format!("open {what} {}", server.url), found)
-                .hint("use PostgreSQL 13 or newer"));
+            let doing = format!("open {} {}", self.what, self.url);
+            return Err(
+                Error::new(ErrorKind::Usage, doing, found).hint("use PostgreSQL 13 or newer")
+            );
         }
-        Ok(server)
+        Ok(())
     }
 
     /// The database's URL, without password.

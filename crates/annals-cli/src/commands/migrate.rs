@@ -16,6 +16,8 @@ impl Migrate {
     pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
         session.refuse_memory()?;
         for transport in session.transports().await? {
+            // A server that is away is opened all the same, and says so when asked.
+            transport.stats().await?;
             ready(session, "transport", transport.url())?;
         }
         // A file has no tables, and its one appender may hold it right now.

@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgListener, PgPool};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want, Which};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
 use crate::postgres::Server;
 
@@ -43,6 +43,8 @@ const IDLE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct PostgresTransport {
     server: Server,
+    /// Whether the tables are known to be there.
+    prepared: OnceCell<()>,
     /// Told of events of this process, and by the listener of others'.
     arrived: Arc<Notify>,
     /// Hears the notifications, once somebody has waited.
@@ -54,22 +56,32 @@ pub struct PostgresTransport {
 }
 
 impl PostgresTransport {
-    /// Connects to the database of a `postgres://` URL, and makes the tables if
-    /// they are not there.
+    /// Opens the database of a `postgres://` URL, and makes the tables if they are
+    /// not there. A server that is away is no error: each call says so until it
+    /// is back, and capturing goes to the spool meanwhile.
     ///
     /// # Errors
-    /// When the server cannot be reached or is too old, or its tables are of a
-    /// newer version.
+    /// When the URL cannot be understood, the server is too old, or its tables are
+    /// of a newer version.
     pub async fn open(url: &str) -> Result<Self> {
-        let server = Server::connect(url, "the transport").await?;
-        queue::prepare(&server).await?;
-        Ok(Self {
-            server,
+        let transport = Self {
+            server: Server::new(url, "the transport")?,
+            prepared: OnceCell::new(),
             arrived: Arc::new(Notify::new()),
             listener: OnceLock::new(),
             worker: queue::number(super::random_lease()),
             idle: Mutex::default(),
-        })
+        };
+        match transport.server().await {
+            Err(error) if error.kind() != ErrorKind::Away => Err(error),
+            _ => Ok(transport),
+        }
+    }
+
+    /// The server, with its tables.
+    async fn server(&self) -> Result<&Server> {
+        self.prepared.get_or_try_init(|| queue::prepare(&self.server)).await?;
+        Ok(&self.server)
     }
 
     fn idle(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -88,7 +100,10 @@ impl PostgresTransport {
             self.server.spawn(listen(pool, arrived))
         });
         let worker = self.worker;
-        self.server.call("wait for events of", move |pool| queue::idle(pool, worker, IDLE)).await?;
+        self.server()
+            .await?
+            .call("wait for events of", move |pool| queue::idle(pool, worker, IDLE))
+            .await?;
         Ok(self.idle().replace(now + IDLE).is_some_and(|until| until > now))
     }
 
@@ -98,7 +113,7 @@ impl PostgresTransport {
             return Ok(());
         }
         let worker = self.worker;
-        self.server.call("receive from", move |pool| queue::busy(pool, worker)).await
+        self.server().await?.call("receive from", move |pool| queue::busy(pool, worker)).await
     }
 }
 
@@ -134,7 +149,7 @@ impl Transport for PostgresTransport {
     }
 
     async fn send(&self, batch: Arc<[Message]>) -> Result<()> {
-        self.server.call("send to", move |pool| queue::send(pool, batch)).await?;
+        self.server().await?.call("send to", move |pool| queue::send(pool, batch)).await?;
         self.arrived.notify_waiters();
         Ok(())
     }
@@ -147,8 +162,11 @@ impl Transport for PostgresTransport {
             let arrived = self.arrived.notified();
             tokio::pin!(arrived);
             arrived.as_mut().enable();
-            let deliveries =
-                self.server.call("receive from", move |pool| queue::receive(pool, want)).await?;
+            let deliveries = self
+                .server()
+                .await?
+                .call("receive from", move |pool| queue::receive(pool, want))
+                .await?;
             if !deliveries.is_empty() {
                 self.say_busy().await?;
                 return Ok(deliveries);
@@ -166,45 +184,49 @@ impl Transport for PostgresTransport {
 
     async fn ack(&self, receipts: &[Receipt]) -> Result<usize> {
         let receipts = queue::Receipts::from(receipts);
-        self.server.call("acknowledge to", |pool| queue::ack(pool, receipts)).await
+        self.server().await?.call("acknowledge to", |pool| queue::ack(pool, receipts)).await
     }
 
     async fn retry(&self, receipts: &[Receipt], at: Timestamp) -> Result<usize> {
         let receipts = queue::Receipts::from(receipts);
-        self.server.call("put back into", move |pool| queue::retry(pool, receipts, at)).await
+        self.server()
+            .await?
+            .call("put back into", move |pool| queue::retry(pool, receipts, at))
+            .await
     }
 
     async fn release(&self, receipts: &[Receipt]) -> Result<usize> {
         let receipts = queue::Receipts::from(receipts);
         let released =
-            self.server.call("release to", |pool| queue::release(pool, receipts)).await?;
+            self.server().await?.call("release to", |pool| queue::release(pool, receipts)).await?;
         self.arrived.notify_waiters();
         Ok(released)
     }
 
     async fn bury(&self, burials: &[(Receipt, String)]) -> Result<usize> {
         let burials = burials.to_vec();
-        self.server.call("bury in", |pool| queue::bury(pool, burials)).await
+        self.server().await?.call("bury in", |pool| queue::bury(pool, burials)).await
     }
 
     async fn buried(&self, after: Option<u64>, limit: usize) -> Result<Vec<Buried>> {
         let work = move |pool| queue::buried(pool, after, limit);
-        self.server.call("list the failed of", work).await
+        self.server().await?.call("list the failed of", work).await
     }
 
     async fn revive(&self, which: Which<'_>) -> Result<usize> {
         let which = queue::Chosen::from(which);
-        let revived = self.server.call("revive in", |pool| queue::revive(pool, which)).await?;
+        let revived =
+            self.server().await?.call("revive in", |pool| queue::revive(pool, which)).await?;
         self.arrived.notify_waiters();
         Ok(revived)
     }
 
     async fn remove(&self, which: Which<'_>) -> Result<usize> {
         let which = queue::Chosen::from(which);
-        self.server.call("remove from", |pool| queue::remove(pool, which)).await
+        self.server().await?.call("remove from", |pool| queue::remove(pool, which)).await
     }
 
     async fn stats(&self) -> Result<TransportStats> {
-        self.server.call("read the figures of", queue::stats).await
+        self.server().await?.call("read the figures of", queue::stats).await
     }
 }

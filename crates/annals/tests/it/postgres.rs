@@ -187,7 +187,10 @@ async fn what_is_wrong_is_said_in_one_sentence_without_secrets() {
     let Some(server) = required(Postgres::start(&[])) else { return };
     let port = server.port();
     let said = |url: String| async move {
-        let error = PostgresTransport::open(&url).await.unwrap_err().to_string();
+        let error = match PostgresTransport::open(&url).await {
+            Ok(away) => away.stats().await.unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
         assert!(!error.contains("hush"), "{error}");
         error
     };
@@ -213,7 +216,8 @@ async fn what_is_wrong_is_said_in_one_sentence_without_secrets() {
     server.sql(&database, "ALTER TABLE annals_queue RENAME COLUMN corpse TO body");
     server.sql(&database, "CREATE ROLE reader LOGIN");
     let reader = url.replace("postgres@", "reader@");
-    let reader = PostgresTransport::open(&reader).await.unwrap_err();
+    let reader = PostgresTransport::open(&reader).await.unwrap();
+    let reader = reader.stats().await.unwrap_err();
     assert!(reader.to_string().contains("permission denied"), "{reader}");
     server.sql(
         &database,

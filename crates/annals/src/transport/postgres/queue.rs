@@ -27,6 +27,7 @@ const MIGRATION: i64 = 0x0000_616e_6e61_6c73;
 
 /// Makes the tables, or checks that they are ours.
 pub(super) async fn prepare(server: &Server) -> Result<()> {
+    server.check_version().await?;
     let version: i32 = server.call("prepare the tables of", prepare_tables).await?;
     if version > VERSION {
         let found =
