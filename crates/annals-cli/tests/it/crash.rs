@@ -16,6 +16,7 @@ mod opening;
 mod oracle;
 mod outcome;
 mod poster;
+mod postgres;
 mod process;
 mod recorder;
 mod recovering;

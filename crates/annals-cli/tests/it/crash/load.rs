@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::dice::Dice;
-use super::oracle::{Balance, Oracle};
+use super::oracle::{Balance, Oracle, Queue};
 use super::poster::Up;
 use super::process::{PATIENCE, Process, assert_nobody_panicked, drain};
 use super::recorder::Recorder;
@@ -160,13 +160,19 @@ impl Load {
 
     /// Ends everything in peace, stores what is left and checks that all is as it
     /// must be: the queue and the store are in these files.
-    pub(super) fn check(mut self, queue: &str, store: &str) -> Balance {
+    pub(super) fn check(self, queue: &str, store: &str) -> Balance {
+        let queue = Queue::Sqlite(self.path(queue));
+        self.check_queue(&queue, store)
+    }
+
+    /// As [`Load::check`], with the queue anywhere.
+    pub(super) fn check_queue(mut self, queue: &Queue<'_>, store: &str) -> Balance {
         self.hush();
         self.dismiss(Signal::TERM);
         drain(&self.here);
         assert_nobody_panicked(&self.here);
         let refused = self.said(Kind::Recorder).matches("error: line ").count();
-        let balance = self.oracle.check(&self.path(queue), &self.path(store), refused);
+        let balance = self.oracle.check(queue, &self.path(store), refused);
         println!("{balance:?}, {} under way when killed", self.interrupted);
         assert!(balance.acknowledged > 100, "hardly any load");
         assert_eq!(balance.failed, 0, "no event was to blame");

@@ -5,12 +5,13 @@
 //! those that the event encodes to.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use annals::event::accept;
 use annals::store::sqlite::SqliteStore;
 use annals::{Event, EventId, Timestamp};
+use annals_testbed::postgres::Postgres;
 use rusqlite::{Connection, OpenFlags};
 
 use super::dice::Dice;
@@ -47,6 +48,43 @@ pub(super) struct Balance {
     pub(super) acknowledged: usize,
     pub(super) stored: usize,
     pub(super) failed: usize,
+}
+
+/// Where events wait, and which of them failed.
+pub(super) enum Queue<'a> {
+    /// In this file.
+    Sqlite(PathBuf),
+    /// In this database; while the server was away, in the spool.
+    Postgres { server: &'a Postgres, database: &'a str, spool: PathBuf },
+}
+
+impl Queue<'_> {
+    fn failed(&self) -> Vec<(EventId, Vec<u8>)> {
+        match self {
+            Self::Sqlite(path) => failed(path),
+            Self::Postgres { server, database, .. } => {
+                let rows = server
+                    .sql(database, "SELECT number, id, reason FROM annals_failed ORDER BY number");
+                assert_eq!(rows, "", "no event was to blame");
+                Vec::new()
+            }
+        }
+    }
+
+    fn assert_nothing_is_left(&self) {
+        match self {
+            Self::Sqlite(path) => assert_nothing_is_left(path),
+            Self::Postgres { server, database, spool } => {
+                let left = "SELECT (SELECT count(*) FROM annals_queue), \
+                    (SELECT count(*) FROM annals_delivery)";
+                assert_eq!(server.sql(database, left), "0|0", "rows are left in the queue");
+                if spool.exists() {
+                    assert_nothing_is_left(spool);
+                    assert!(failed(spool).is_empty(), "no event was to blame");
+                }
+            }
+        }
+    }
 }
 
 impl Oracle {
@@ -105,10 +143,10 @@ impl Oracle {
 
     /// Checks everything that must hold once the queue was drained, and so many
     /// events were refused.
-    pub(super) fn check(&self, queue: &Path, store: &Path, refused: usize) -> Balance {
+    pub(super) fn check(&self, queue: &Queue<'_>, store: &Path, refused: usize) -> Balance {
         let book = self.book();
         let stored = stored(store);
-        let failed = failed(queue);
+        let failed = queue.failed();
         let mut there = HashSet::new();
         let mut nameless = Nameless::default();
         for (id, body) in stored.iter().chain(&failed) {
@@ -121,7 +159,7 @@ impl Oracle {
         nameless.check(refused);
         let lost: Vec<&EventId> = book.acknowledged.difference(&there).collect();
         assert!(lost.is_empty(), "{} acknowledged events are lost: {lost:?}", lost.len());
-        assert_nothing_is_left(queue);
+        queue.assert_nothing_is_left();
         Balance {
             issued: book.named.len() + book.nameless,
             acknowledged: book.acknowledged.len(),
