@@ -8,6 +8,7 @@
 
 #![allow(clippy::print_stderr, reason = "it says aloud what it installs and what it skips")]
 
+pub mod outcome;
 mod packages;
 pub mod postgres;
 

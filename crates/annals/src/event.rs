@@ -17,6 +17,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(feature = "postgres")]
+pub(crate) use accept::accept_waiting;
 pub use accept::{Accepted, accept};
 pub use codec::Defaults;
 #[cfg(feature = "file")]

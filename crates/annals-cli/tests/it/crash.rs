@@ -14,7 +14,6 @@ mod load;
 mod locked;
 mod opening;
 mod oracle;
-mod outcome;
 mod poster;
 mod postgres;
 mod process;

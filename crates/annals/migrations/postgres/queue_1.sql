@@ -8,6 +8,10 @@ CREATE TABLE annals_queue (
     seq     bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id      uuid        NOT NULL,
     sent_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Whether the body is JSON as someone wrote it (annals_record), which is
+    -- checked and encoded when it is received; the id is then what it gets if it
+    -- brings none.
+    raw     boolean     NOT NULL DEFAULT false,
     body    bytea       NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
@@ -37,6 +41,7 @@ CREATE UNLOGGED TABLE annals_idle (
 CREATE TABLE annals_failed (
     number    bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id        uuid        NOT NULL,
+    raw       boolean     NOT NULL,
     body      bytea       NOT NULL,
     reason    text        NOT NULL,
     attempts  integer     NOT NULL,
@@ -44,6 +49,56 @@ CREATE TABLE annals_failed (
 );
 
 CREATE INDEX annals_failed_id ON annals_failed (id);
+
+-- A UUIDv7 (RFC 9562) of this moment: its milliseconds, the fraction of the
+-- millisecond in the next 12 bits, and random bits.
+CREATE FUNCTION annals_uuid7(moment timestamptz) RETURNS uuid LANGUAGE sql VOLATILE AS $$
+    SELECT encode(
+        set_byte(set_byte(
+            overlay(uuid_send(gen_random_uuid())
+                PLACING substring(int8send(micros / 1000) FROM 3) FROM 1 FOR 6),
+            6, 112 | (fraction >> 8)), 7, fraction & 255),
+        'hex')::uuid
+    FROM (SELECT m AS micros, (m % 1000 * 4096 / 1000)::integer AS fraction
+          FROM (SELECT (extract(epoch FROM moment) * 1000000)::bigint AS m) AS a) AS b
+$$;
+
+-- Enqueues one event in the caller's own transaction: commit and it is there, roll
+-- back and it is not. For any language that can run a statement:
+--
+--     SELECT annals_record('{"action":"paid","entity":{"type":"order","id":"42"}}');
+--
+-- The event is a JSON object as POST /v1/events takes it. Without an id, or an id
+-- of another kind in source_id, it gets the one that is answered, and without a
+-- time the time of the call. What no worker could ever take is refused here; what
+-- else is wrong with it is found by the worker, and goes to failed.
+CREATE FUNCTION annals_record(event json) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+    label uuid  := annals_uuid7(clock_timestamp());
+    body  bytea := convert_to(event::text, 'UTF8');
+BEGIN
+    -- Not by looking fields up, which PostgreSQL does not do in JSON that holds
+    -- \u0000 anywhere.
+    IF event IS NULL OR json_typeof(event) <> 'object' THEN
+        RAISE EXCEPTION 'annals_record: expected a JSON object, found %',
+            coalesce(json_typeof(event), 'NULL') USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF octet_length(body) > 1048576 THEN
+        RAISE EXCEPTION 'annals_record: the event has % bytes, over the limit of 1048576',
+            octet_length(body) USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF event::text !~ '"action"\s*:\s*"[^"]' OR event::text !~ '"entity"\s*:\s*\{' THEN
+        RAISE EXCEPTION 'annals_record: an event needs an action and an entity'
+            USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'such as {"action":"paid","entity":{"type":"order","id":"42"}}';
+    END IF;
+    INSERT INTO annals_queue (id, raw, body) VALUES (label, true, body);
+    IF EXISTS (SELECT FROM annals_idle WHERE until > clock_timestamp()) THEN
+        PERFORM pg_notify('annals_queue', '');
+    END IF;
+    RETURN label;
+END
+$$;
 
 -- One row: which of these files made the tables.
 CREATE TABLE annals_queue_head (

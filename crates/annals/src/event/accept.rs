@@ -35,12 +35,23 @@ pub struct Accepted {
 /// Names every field that is missing, unknown, of the wrong type, too long or
 /// not allowed.
 pub fn accept(text: &str) -> Result<Accepted, EventFault> {
+    read(text, None)
+}
+
+/// As [`accept`], of an event that waited under `id`: if it bears none of its own
+/// it is of that id and of its time, however often it is read.
+#[cfg(feature = "postgres")]
+pub(crate) fn accept_waiting(text: &str, id: EventId) -> Result<Event, EventFault> {
+    read(text, Some(id)).map(|accepted| accepted.event)
+}
+
+fn read(text: &str, waited_as: Option<EventId>) -> Result<Accepted, EventFault> {
     let whole = |fault: json::JsonFault| EventFault::single(fault.path, fault.what);
     let mut compact = String::with_capacity(text.len().min(super::MAX_EVENT_BYTES));
     let mut found = Vec::new();
     json::compact(text, &mut compact, &mut found).map_err(whole)?;
     let object = Object::from_checked(compact).map_err(whole)?;
-    let mut read = Reader { faults: Vec::new() };
+    let mut read = Reader { faults: Vec::new(), waited_as };
     read.faults.extend(found.into_iter().map(|fault| (fault.path, fault.what)));
     let accepted = read.event(&object);
     // The encoder's own checks (lengths, reserved names) belong to the answer,
@@ -64,6 +75,8 @@ fn covers(known: &str, field: &str) -> bool {
 
 struct Reader {
     faults: Vec<(String, String)>,
+    /// The id of an event that brings none.
+    waited_as: Option<EventId>,
 }
 
 impl Reader {
@@ -161,9 +174,21 @@ impl Reader {
             _ => {}
         }
         let Some(source_id) = &event.source_id else {
-            if let Some(time) = time {
-                event.occurred_at = time;
-                event.id = EventId::at(time);
+            match (self.waited_as, time) {
+                (Some(id), time) => {
+                    let own_time = Timestamp::from_micros(id.millis().saturating_mul(1000));
+                    event.occurred_at = time.or(own_time).unwrap_or(Timestamp::MIN);
+                    event.id = id;
+                    if id.millis() != event.occurred_at.as_millis() {
+                        let name = id.to_string();
+                        event.id = EventId::derived(event.occurred_at, "", "annals_queue", &name);
+                    }
+                }
+                (None, Some(time)) => {
+                    event.occurred_at = time;
+                    event.id = EventId::at(time);
+                }
+                (None, None) => {}
             }
             return false;
         };

@@ -26,11 +26,14 @@ use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want,
 use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
 use crate::postgres::Server;
+use queue::Received;
 
 /// Inserts one event, for applications that enqueue inside their own transaction
 /// with another driver than sqlx. Its values are `$1` the event's id (16 bytes),
 /// `$2` the time in microseconds since 1970, `$3` the encoded event
 /// ([`crate::Audit::prepare`] gives all three).
+///
+/// From other languages, `SELECT annals_record('{…}')` takes an event as JSON.
 pub const ENQUEUE: &str = "WITH sent AS (INSERT INTO annals_queue (id, sent_at, body) VALUES \
      (encode($1::bytea, 'hex')::uuid, timestamptz 'epoch' + $2::int8 * interval '1 microsecond', $3::bytea)) \
      SELECT pg_notify('annals_queue', '') WHERE EXISTS \
@@ -162,11 +165,16 @@ impl Transport for PostgresTransport {
             let arrived = self.arrived.notified();
             tokio::pin!(arrived);
             arrived.as_mut().enable();
-            let deliveries = self
-                .server()
-                .await?
-                .call("receive from", move |pool| queue::receive(pool, want))
-                .await?;
+            let work = move |pool| queue::receive(pool, want);
+            let received = self.server().await?.call("receive from", work).await?;
+            let Received { deliveries, refused } = received;
+            if !refused.is_empty() {
+                self.bury(&refused).await?;
+                if deliveries.is_empty() {
+                    // There may be others behind them.
+                    continue;
+                }
+            }
             if !deliveries.is_empty() {
                 self.say_busy().await?;
                 return Ok(deliveries);

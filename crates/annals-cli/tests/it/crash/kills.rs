@@ -1,7 +1,8 @@
 use std::time::{Duration, Instant};
 
+use annals_testbed::outcome::{is_full, leave};
+
 use super::load::{Kind, Load};
-use super::outcome::{is_full, leave};
 
 const QUEUE: &str = "annals-data/queue.db";
 const STORE: &str = "annals-data/store.db";

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use annals_testbed::outcome::{is_full, leave};
 use annals_testbed::postgres::Postgres;
 use annals_testbed::required;
 
 use super::load::{Kind, Load};
 use super::oracle::Queue;
-use super::outcome::{is_full, leave};
 
 const STORE: &str = "annals-data/store.db";
 const SPOOL: &str = "annals-data/spool.db";

@@ -16,7 +16,7 @@ use super::super::{
     Buried, Delivery, Message, Receipt, TransportStats, Want, Which, id_beside, random_lease,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::Timestamp;
+use crate::event::{Timestamp, accept_waiting};
 use crate::postgres::Server;
 
 const SCHEMA: &str = include_str!("../../../migrations/postgres/queue_1.sql");
@@ -101,7 +101,34 @@ pub(super) async fn send(pool: PgPool, batch: Arc<[Message]>) -> sqlx::Result<()
     .map(drop)
 }
 
-pub(super) async fn receive(pool: PgPool, want: Want) -> sqlx::Result<Vec<Delivery>> {
+/// What was received.
+#[derive(Default)]
+pub(super) struct Received {
+    pub(super) deliveries: Vec<Delivery>,
+    /// What someone wrote and is no event, and why.
+    pub(super) refused: Vec<(Receipt, String)>,
+}
+
+impl Received {
+    /// Takes what someone wrote: the event that it is, encoded.
+    fn accept(&mut self, mut delivery: Delivery) {
+        let text = std::str::from_utf8(&delivery.body).map_err(|error| error.to_string());
+        let accepted = text
+            .and_then(|text| accept_waiting(text, delivery.id).map_err(|fault| fault.to_string()))
+            .and_then(|event| {
+                event.encode().map(|body| (event.id, body)).map_err(|fault| fault.to_string())
+            });
+        match accepted {
+            Err(why) => self.refused.push((delivery.receipt, why)),
+            Ok((id, body)) => {
+                (delivery.id, delivery.body) = (id, body);
+                self.deliveries.push(delivery);
+            }
+        }
+    }
+}
+
+pub(super) async fn receive(pool: PgPool, want: Want) -> sqlx::Result<Received> {
     let lease = random_lease();
     let mut transaction = unsynced(&pool).await?;
     // Two receivers that look at the same moment may both find an event: the
@@ -110,13 +137,13 @@ pub(super) async fn receive(pool: PgPool, want: Want) -> sqlx::Result<Vec<Delive
     let rows = sqlx::query(
         "WITH moment AS (SELECT clock_timestamp() AS now), \
          ready AS ( \
-             SELECT q.seq, q.id, q.body, coalesce(d.attempts, 0) + 1 AS attempts \
+             SELECT q.seq, q.id, q.body, q.raw, coalesce(d.attempts, 0) + 1 AS attempts \
              FROM annals_queue q LEFT JOIN annals_delivery d ON d.seq = q.seq \
              WHERE d.seq IS NULL OR d.due <= (SELECT now FROM moment) \
              ORDER BY q.seq LIMIT $1 FOR UPDATE OF q SKIP LOCKED \
          ), \
          fitting AS ( \
-             SELECT seq, id, body, attempts, \
+             SELECT seq, id, body, raw, attempts, \
                  sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before \
              FROM ready \
          ), \
@@ -129,7 +156,7 @@ pub(super) async fn receive(pool: PgPool, want: Want) -> sqlx::Result<Vec<Delive
              WHERE d.due <= (SELECT now FROM moment) \
              RETURNING d.seq \
          ) \
-         SELECT seq, id, body, attempts FROM fitting JOIN held USING (seq) ORDER BY seq",
+         SELECT seq, id, body, attempts, raw FROM fitting JOIN held USING (seq) ORDER BY seq",
     )
     .bind(number(want.events as u64))
     .bind(number(want.bytes as u64))
@@ -138,20 +165,22 @@ pub(super) async fn receive(pool: PgPool, want: Want) -> sqlx::Result<Vec<Delive
     .fetch_all(&mut *transaction)
     .await?;
     transaction.commit().await?;
-    rows.into_iter()
-        .map(|row| {
-            let body: Vec<u8> = row.try_get(2)?;
-            Ok(Delivery {
-                id: id_beside(row.try_get::<Uuid, _>(1)?.as_bytes(), &body),
-                body,
-                attempts: row.try_get::<i32, _>(3)?.unsigned_abs(),
-                receipt: Receipt {
-                    key: u128::from(row.try_get::<i64, _>(0)?.unsigned_abs()),
-                    lease,
-                },
-            })
-        })
-        .collect()
+    let mut received = Received::default();
+    for row in rows {
+        let body: Vec<u8> = row.try_get(2)?;
+        let delivery = Delivery {
+            id: id_beside(row.try_get::<Uuid, _>(1)?.as_bytes(), &body),
+            body,
+            attempts: row.try_get::<i32, _>(3)?.unsigned_abs(),
+            receipt: Receipt { key: u128::from(row.try_get::<i64, _>(0)?.unsigned_abs()), lease },
+        };
+        if row.try_get(4)? {
+            received.accept(delivery);
+        } else {
+            received.deliveries.push(delivery);
+        }
+    }
+    Ok(received)
 }
 
 /// Says for how long this worker waits.
@@ -283,10 +312,10 @@ pub(super) async fn bury(pool: PgPool, burials: Vec<(Receipt, String)>) -> sqlx:
              WHERE d.seq = event.seq AND d.lease = r.lease RETURNING d.seq, d.attempts, r.reason, r.place \
          ), gone AS ( \
              DELETE FROM annals_queue q USING ended e WHERE q.seq = e.seq \
-             RETURNING q.id, q.body, e.reason, e.attempts, e.place \
+             RETURNING q.id, q.raw, q.body, e.reason, e.attempts, e.place \
          ) \
-         INSERT INTO annals_failed (id, body, reason, attempts, failed_at) \
-         SELECT id, body, reason, attempts, clock_timestamp() FROM gone ORDER BY place",
+         INSERT INTO annals_failed (id, raw, body, reason, attempts, failed_at) \
+         SELECT id, raw, body, reason, attempts, clock_timestamp() FROM gone ORDER BY place",
     )
     .bind(seqs)
     .bind(leases)
@@ -341,9 +370,9 @@ pub(super) async fn revive(pool: PgPool, which: Chosen) -> sqlx::Result<usize> {
     let revived = sqlx::query(
         "WITH gone AS ( \
              DELETE FROM annals_failed WHERE $1::uuid[] IS NULL OR id = ANY ($1) \
-             RETURNING number, id, body \
+             RETURNING number, id, raw, body \
          ) \
-         INSERT INTO annals_queue (id, body) SELECT id, body FROM gone ORDER BY number",
+         INSERT INTO annals_queue (id, raw, body) SELECT id, raw, body FROM gone ORDER BY number",
     )
     .bind(which.0)
     .execute(&pool)
