@@ -17,8 +17,17 @@ use row::Row;
 const PROGRAMS: [&str; 3] = ["bench", "request", "memory"];
 
 /// The benches, as they are named on the command line.
-const NAMES: [&str; 8] =
-    ["record", "latency", "durable", "drain", "drain-file", "history", "request", "memory"];
+const NAMES: [&str; 9] = [
+    "record",
+    "latency",
+    "durable",
+    "drain",
+    "drain-file",
+    "history",
+    "outbox",
+    "request",
+    "memory",
+];
 
 /// Where the page goes.
 const PAGE: &str = "docs/benchmarks.md";

@@ -17,6 +17,7 @@ mod drain;
 mod durable;
 mod history;
 mod latency;
+mod outbox;
 mod plain_sql;
 mod product;
 mod record;
@@ -32,13 +33,14 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A bench's name, and what runs it.
 type Bench = (&'static str, fn() -> Outcome);
 
-const BENCHES: [Bench; 6] = [
+const BENCHES: [Bench; 7] = [
     ("record", record::run),
     ("latency", latency::run),
     ("durable", durable::run),
     ("drain", drain::run_sqlite),
     ("drain-file", drain::run_file),
     ("history", history::run),
+    ("outbox", outbox::run),
 ];
 
 fn main() -> ExitCode {

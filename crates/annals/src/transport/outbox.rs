@@ -1,27 +1,22 @@
 //! Enqueueing inside the application's own sqlx transaction.
 
-use std::future::Future;
-
-use sqlx::Executor;
+use async_trait::async_trait;
 
 use crate::capture::{Audit, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId};
 
-/// A database that holds a queue beside an application's own tables.
-pub trait Outbox: sqlx::Database + private::Sealed {
-    /// Which transport makes the tables, for messages.
+/// A transaction, or a connection, of a database that holds a queue beside an
+/// application's own tables.
+#[async_trait]
+pub trait Outbox: private::Sealed + Send {
+    /// How the tables are made, for messages.
     #[doc(hidden)]
     const TABLES: &'static str;
 
     /// Inserts one event, in one round trip.
     #[doc(hidden)]
-    fn enqueue<'c, E>(
-        on: E,
-        prepared: Prepared,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send
-    where
-        E: Executor<'c, Database = Self> + 'c;
+    async fn enqueue(&mut self, prepared: Prepared) -> Result<(), sqlx::Error>;
 
     /// Whether an error says that there is no queue.
     #[doc(hidden)]
@@ -33,35 +28,55 @@ pub(super) mod private {
     pub trait Sealed {}
 }
 
+impl<D> private::Sealed for sqlx::Transaction<'_, D>
+where
+    D: sqlx::Database,
+    D::Connection: private::Sealed,
+{
+}
+
+#[async_trait]
+impl<D> Outbox for sqlx::Transaction<'_, D>
+where
+    D: sqlx::Database,
+    D::Connection: Outbox,
+{
+    const TABLES: &'static str = <D::Connection as Outbox>::TABLES;
+
+    async fn enqueue(&mut self, prepared: Prepared) -> Result<(), sqlx::Error> {
+        (**self).enqueue(prepared).await
+    }
+
+    fn has_no_tables(error: &dyn sqlx::error::DatabaseError) -> bool {
+        <D::Connection as Outbox>::has_no_tables(error)
+    }
+}
+
 impl Audit {
     /// Enqueues an event inside the application's own transaction: commit and
     /// the event is there, roll back and it is not. What the current
     /// [`crate::Scope`] knows goes with it.
     ///
-    /// `on` is the transaction (`&mut *tx`), or a connection, whose database is
-    /// also opened by a transport, which makes the tables and from which a worker
-    /// reads. This handle's own transport is not involved, nor is the
-    /// application's transaction ended.
+    /// `on` is the transaction, or a connection, whose database is also opened by
+    /// a transport, which makes the tables and from which a worker reads. This
+    /// handle's own transport is not involved, nor is the application's
+    /// transaction ended.
     ///
     /// # Errors
     /// Every fault of the event; [`ErrorKind::Usage`] if the database has no
     /// queue; otherwise what sqlx says, after which the transaction should be
     /// rolled back.
-    pub async fn record_in<'c, E>(&self, on: E, event: Event) -> Result<EventId>
-    where
-        E: Executor<'c> + 'c,
-        E::Database: Outbox,
-    {
+    pub async fn record_in<C: Outbox>(&self, on: &mut C, event: Event) -> Result<EventId> {
         let prepared = self.prepare(&event)?;
-        let enqueued = <E::Database as Outbox>::enqueue(on, prepared).await;
-        enqueued.map(|()| event.id).map_err(explain::<E::Database>)
+        let enqueued = on.enqueue(prepared).await;
+        enqueued.map(|()| event.id).map_err(explain::<C>)
     }
 }
 
-fn explain<D: Outbox>(error: sqlx::Error) -> Error {
+fn explain<C: Outbox>(error: sqlx::Error) -> Error {
     const DOING: &str = "record an event in the application's transaction";
-    let explained = if error.as_database_error().is_some_and(D::has_no_tables) {
-        Error::new(ErrorKind::Usage, DOING, "this database has no queue of annals").hint(D::TABLES)
+    let explained = if error.as_database_error().is_some_and(C::has_no_tables) {
+        Error::new(ErrorKind::Usage, DOING, "this database has no queue of annals").hint(C::TABLES)
     } else {
         Error::new(ErrorKind::Away, DOING, &error)
     };

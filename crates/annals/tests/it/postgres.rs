@@ -89,6 +89,16 @@ async fn a_commit_brings_the_event_and_a_rollback_takes_it_along() {
             kept.push(id);
         }
     }
+    // In a task of its own, as a server's handlers run.
+    let (spawned, pool) = (audit.clone(), application.clone());
+    let task = tokio::spawn(async move {
+        let mut tx = pool.begin().await.unwrap();
+        let event = Event::new("viewed", Entity::new("product", 7));
+        let id = spawned.record_in(&mut tx, event).await.unwrap();
+        tx.commit().await.unwrap();
+        id
+    });
+    kept.push(task.await.unwrap());
     // With a driver of the application's own.
     let event = Event::new("deleted", Entity::new("product", 42));
     let prepared = audit.prepare(&event).unwrap();

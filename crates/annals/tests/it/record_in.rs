@@ -83,7 +83,7 @@ async fn a_database_without_a_queue_is_told_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let pool = application(&directory.path().join("app.db")).await;
     let audit = handle();
-    let error = audit.record_in(&pool, changed(1)).await.unwrap_err();
+    let error = audit.record_in(&mut *pool.acquire().await.unwrap(), changed(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("annals migrate --transport sqlite:PATH"), "{error}");
     audit.shutdown(std::time::Duration::from_secs(5)).await.unwrap();

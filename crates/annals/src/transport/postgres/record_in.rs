@@ -1,26 +1,25 @@
 //! The queue in an application's own PostgreSQL database, through sqlx.
 
+use async_trait::async_trait;
+use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
-use sqlx::{Executor, Postgres};
 
 use super::ENQUEUE;
 use crate::capture::Prepared;
 use crate::transport::outbox::{Outbox, private};
 
-impl private::Sealed for Postgres {}
+impl private::Sealed for PgConnection {}
 
-impl Outbox for Postgres {
+#[async_trait]
+impl Outbox for PgConnection {
     const TABLES: &'static str = "open it once with PostgresTransport::open, or run `annals migrate --transport postgres://…`";
 
-    async fn enqueue<'c, E>(on: E, prepared: Prepared) -> Result<(), sqlx::Error>
-    where
-        E: Executor<'c, Database = Self> + 'c,
-    {
+    async fn enqueue(&mut self, prepared: Prepared) -> Result<(), sqlx::Error> {
         sqlx::query(ENQUEUE)
             .bind(prepared.id.as_bytes().to_vec())
             .bind(prepared.sent_at.as_micros())
             .bind(prepared.body)
-            .execute(on)
+            .execute(self)
             .await
             .map(drop)
     }

@@ -1,27 +1,26 @@
 //! The queue in an application's own SQLite database, through sqlx.
 
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
 use sqlx::error::DatabaseError;
-use sqlx::{Executor, Sqlite};
 
 use super::ENQUEUE;
 use crate::capture::Prepared;
 use crate::transport::outbox::{Outbox, private};
 
-impl private::Sealed for Sqlite {}
+impl private::Sealed for SqliteConnection {}
 
-impl Outbox for Sqlite {
+#[async_trait]
+impl Outbox for SqliteConnection {
     const TABLES: &'static str =
         "open it once with SqliteTransport::open, or run `annals migrate --transport sqlite:PATH`";
 
-    async fn enqueue<'c, E>(on: E, prepared: Prepared) -> Result<(), sqlx::Error>
-    where
-        E: Executor<'c, Database = Self> + 'c,
-    {
+    async fn enqueue(&mut self, prepared: Prepared) -> Result<(), sqlx::Error> {
         sqlx::query(ENQUEUE)
             .bind(prepared.id.as_bytes().to_vec())
             .bind(prepared.sent_at.as_micros())
             .bind(prepared.body)
-            .execute(on)
+            .execute(self)
             .await
             .map(drop)
     }
