@@ -17,6 +17,7 @@ use std::process::{Command, ExitCode};
 
 const USAGE: &str = "\
 usage: cargo xtask test [--full]    run the tests; --full adds hundreds of kills and long fuzzing
+       cargo xtask fuzz             the fuzz targets alone, for five minutes each
        cargo xtask bench [NAME…]    measure, and write docs/benchmarks.md when every bench ran";
 
 fn main() -> ExitCode {
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["test"] => test::run(false),
         ["test", "--full"] => test::run(true),
+        ["fuzz"] => fuzz::run().and_then(|()| outcomes::write()),
         ["bench", names @ ..] => bench::run(names),
         _ => {
             eprintln!("{USAGE}");

@@ -33,6 +33,8 @@ pub(crate) fn run(full: bool) -> Result<(), String> {
     }
     outcomes::forget()?;
     crate::run("tests, taking their time", tests.env(FULL, "1"))?;
+    // A finding of the fuzzers does not undo what the tests came to.
+    outcomes::write()?;
     fuzz::run()?;
     outcomes::write()
 }

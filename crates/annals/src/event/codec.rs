@@ -434,8 +434,9 @@ struct WireProducer {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
-    let wire: Wire<'_> =
-        serde_json::from_slice(bytes).map_err(|error| DecodeError::json(&error))?;
+    // serde_json does not look at the bytes of a text that nobody reads.
+    let text = std::str::from_utf8(bytes).map_err(|error| DecodeError::field("event", error))?;
+    let wire: Wire<'_> = serde_json::from_str(text).map_err(|error| DecodeError::json(&error))?;
     let field = |name: &'static str| move |what: String| DecodeError::field(name, what);
     Ok(Event {
         id: wire.id.parse().map_err(field("id"))?,

@@ -282,3 +282,18 @@ proptest! {
         prop_assert_eq!(accepted.event.encode().unwrap(), bytes);
     }
 }
+
+/// Found by cargo-fuzz: a text that nobody reads was not looked at.
+#[test]
+fn bytes_that_are_no_text_are_no_event_wherever_they_stand() {
+    let event = Event::new("updated", Entity::new("product", 42)).encode().unwrap();
+    let with = |bytes: &[u8]| {
+        let mut body = event[..event.len() - 1].to_vec();
+        body.extend_from_slice(b",\"unheard_of\":\"");
+        body.extend_from_slice(bytes);
+        body.extend_from_slice(b"\"}");
+        (Event::decode(&body).is_ok(), annals::store::Record::decode(body).is_ok())
+    };
+    assert_eq!(with("é".as_bytes()), (true, true));
+    assert_eq!(with(&[0xff]), (false, false));
+}
