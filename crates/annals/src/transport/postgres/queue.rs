@@ -246,21 +246,14 @@ macro_rules! held {
 }
 
 pub(super) async fn ack(pool: PgPool, receipts: Receipts) -> sqlx::Result<usize> {
-    let mut transaction = unsynced(&pool).await?;
-    let deleted = sqlx::query(held!(
+    const DELETE: &str = held!(
         ", ended AS ( \
              DELETE FROM annals_delivery d USING event JOIN receipt r USING (seq) \
              WHERE d.seq = event.seq AND d.lease = r.lease RETURNING d.seq \
          ) \
          DELETE FROM annals_queue q USING ended WHERE q.seq = ended.seq"
-    ))
-    .bind(receipts.seqs)
-    .bind(receipts.leases)
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
-    transaction.commit().await?;
-    Ok(count(deleted))
+    );
+    change(pool, DELETE, receipts).await
 }
 
 pub(super) async fn retry(pool: PgPool, receipts: Receipts, at: Timestamp) -> sqlx::Result<usize> {
@@ -281,18 +274,24 @@ pub(super) async fn retry(pool: PgPool, receipts: Receipts, at: Timestamp) -> sq
 }
 
 pub(super) async fn release(pool: PgPool, receipts: Receipts) -> sqlx::Result<usize> {
-    let mut transaction = unsynced(&pool).await?;
-    let updated = sqlx::query(held!(
+    const UPDATE: &str = held!(
         "UPDATE annals_delivery d SET lease = 0, due = '-infinity', attempts = d.attempts - 1 \
          FROM event JOIN receipt r USING (seq) WHERE d.seq = event.seq AND d.lease = r.lease"
-    ))
-    .bind(receipts.seqs)
-    .bind(receipts.leases)
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
+    );
+    change(pool, UPDATE, receipts).await
+}
+
+/// Does something with the held events; answers with how many.
+async fn change(pool: PgPool, sql: &'static str, receipts: Receipts) -> sqlx::Result<usize> {
+    let mut transaction = unsynced(&pool).await?;
+    let changed = sqlx::query(sql)
+        .bind(receipts.seqs)
+        .bind(receipts.leases)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
     transaction.commit().await?;
-    Ok(count(updated))
+    Ok(count(changed))
 }
 
 pub(super) async fn bury(pool: PgPool, burials: Vec<(Receipt, String)>) -> sqlx::Result<usize> {
