@@ -58,7 +58,7 @@ fn whoever_is_killed_and_the_server_too_nothing_acknowledged_is_lost() {
         );
         leave(
             "kills-postgres",
-            "the same with the queue in PostgreSQL, and the server killed",
+            "kill -9 with the queue in PostgreSQL, of the server too",
             &outcome,
         );
     }
