@@ -21,7 +21,6 @@ pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;
-#[cfg(any(feature = "config", feature = "postgres"))]
 pub mod url;
 pub mod worker;
 

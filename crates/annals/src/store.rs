@@ -28,6 +28,7 @@ use async_trait::async_trait;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId, Timestamp};
 use crate::query::{Page, Query};
+use crate::url::without_secrets;
 
 pub use prune::{PRUNED, Pruned, prune};
 pub use record::Record;
@@ -191,7 +192,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
         Some(("sqlite", rest)) => Ok(Arc::new(sqlite::SqliteStore::open(rest).await?)),
         Some(("file", _)) => Err(Error::new(
             ErrorKind::Usage,
-            format!("read {url}"),
+            format!("read {}", without_secrets(url)),
             "a file has no index to be queried",
         )
         .hint("read it with jq, or store into sqlite:PATH and keep the file as --mirror")),
@@ -227,7 +228,7 @@ pub async fn open_appender(url: &str) -> Result<Arc<dyn Appender>> {
 fn unknown(url: &str) -> Error {
     Error::new(
         ErrorKind::Usage,
-        format!("open the store {url}"),
+        format!("open the store {}", without_secrets(url)),
         "no such kind of store in this build",
     )
     .hint("use sqlite:PATH or file:PATH")

@@ -32,6 +32,7 @@ use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
+use crate::url::without_secrets;
 
 #[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
 pub use outbox::Outbox;
@@ -229,7 +230,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
         }
         _ => Err(Error::new(
             ErrorKind::Usage,
-            format!("open the transport {url}"),
+            format!("open the transport {}", without_secrets(url)),
             "no such kind of transport in this build",
         )
         .hint("use memory:, sync:STORE-URL, sqlite:PATH or postgres://…")),
