@@ -140,7 +140,7 @@ impl Session {
 
     /// Whether the spool stands in for a transport. SQLite on this machine is as
     /// near as the spool itself, and memory is meant to be forgotten.
-    fn may_spill(&self) -> bool {
+    pub(crate) fn may_spill(&self) -> bool {
         let near =
             |url: &String| ["sqlite:", "memory:"].iter().any(|scheme| url.starts_with(scheme));
         !self.config.transports.iter().all(near)

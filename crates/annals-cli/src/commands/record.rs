@@ -89,8 +89,10 @@ impl Record {
             None => None,
         };
         let mut options = session.config.capture.options();
-        // Whoever types or pipes can wait, and would rather.
-        options.when_full = WhenFull::Block;
+        // Whoever types or pipes can wait for room, and would rather; a transport that
+        // is away is left for the spool, where there is one.
+        options.when_full = if session.may_spill() { WhenFull::Spill } else { WhenFull::Block };
+        options.max_block = Duration::MAX;
         let audit = session.capture(options).await?;
         let mut recorder =
             Recorder { session, audit, waiting: VecDeque::new(), recorded: 0, refused: 0 };

@@ -67,7 +67,11 @@ fn the_queue_may_be_in_postgres_and_its_password_is_never_shown() {
     server.stop();
     let away = here.run(&["work", "--drain"]);
     assert!(away.status == 1 && !away.stderr.contains(PASSWORD), "{away:?}");
+    let rescued = here.run(&["record", "--action", "paid", "--entity", "order:9"]);
+    assert_eq!(rescued.status, 0, "{rescued:?}");
     server.resume().unwrap();
+    ok(&["work", "--drain"]);
+    assert_eq!(ok(&["query", "--entity", "order:9"]).lines().count(), 1);
     let by_environment = here
         .command(&["stats", "--json", "--transport", &url])
         .env("PGPASSWORD", PASSWORD)

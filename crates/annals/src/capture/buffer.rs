@@ -196,7 +196,8 @@ impl Buffer {
             WhenFull::Spill => Some(self.options.max_block),
             WhenFull::Block => None,
         };
-        let until = patience.map(|patience| Instant::now() + patience);
+        // Longer than there is time is for ever.
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         while state.used() + bytes > self.options.buffer_bytes && !state.closed {
             if state.wants_wake(true) {
                 self.wake.notify_one();

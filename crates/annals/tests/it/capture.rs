@@ -261,13 +261,17 @@ async fn a_full_buffer_may_refuse_instead() {
 
 #[test]
 fn a_full_buffer_may_make_callers_wait() {
-    let transport = Arc::new(Switched::default());
-    let audit = Audit::start(transport.clone(), small().when_full(WhenFull::Block)).unwrap();
-    for number in 0..500 {
-        assert!(audit.record(event(number)).error().is_none());
+    let mut patient = small().when_full(WhenFull::Spill);
+    patient.max_block = Duration::MAX;
+    for options in [small().when_full(WhenFull::Block), patient] {
+        let transport = Arc::new(Switched::default());
+        let audit = Audit::start(transport.clone(), options).unwrap();
+        for number in 0..500 {
+            assert!(audit.record(event(number)).error().is_none());
+        }
+        let stats = audit.shutdown_blocking(Duration::from_secs(5)).unwrap();
+        assert_eq!((stats.durable, stats.dropped), (500, 0));
     }
-    let stats = audit.shutdown_blocking(Duration::from_secs(5)).unwrap();
-    assert_eq!((stats.durable, stats.dropped), (500, 0));
 }
 
 #[tokio::test]
