@@ -168,15 +168,18 @@ impl Transport for PostgresTransport {
             let work = move |pool| queue::receive(pool, want);
             let received = self.server().await?.call("receive from", work).await?;
             let Received { deliveries, refused } = received;
+            // What is in hand is not lost over what can be said later: a refused
+            // event comes again when its lease ends, and nobody waits for long.
             if !refused.is_empty() {
-                self.bury(&refused).await?;
-                if deliveries.is_empty() {
+                match self.bury(&refused).await {
+                    Err(error) if deliveries.is_empty() => return Err(error),
                     // There may be others behind them.
-                    continue;
+                    Ok(_) if deliveries.is_empty() => continue,
+                    _ => {}
                 }
             }
             if !deliveries.is_empty() {
-                self.say_busy().await?;
+                let _ = self.say_busy().await;
                 return Ok(deliveries);
             }
             if Instant::now() >= until {
