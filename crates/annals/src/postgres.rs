@@ -6,12 +6,16 @@
 //! callers whose own runtime has ended; a call that its caller gave up is finished
 //! all the same.
 
+pub(crate) mod schema;
+mod time;
+
 use std::fmt;
 use std::future::Future;
 use std::str::FromStr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -19,6 +23,8 @@ use tokio::task::AbortHandle;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::url::without_secrets;
+
+pub(crate) use time::Time;
 
 /// Connections of one transport or store, at most, unless the URL says otherwise.
 const MAX_CONNECTIONS: u32 = 8;
@@ -31,9 +37,13 @@ const FIRST_VERSION: i32 = 130_000;
 
 /// Settings of each connection: no statement of ours takes long, and none waits
 /// for ever for someone else's lock.
-const SETTINGS: &str = "SELECT set_config('statement_timeout', '60s', false), \
-    set_config('lock_timeout', '10s', false), \
-    set_config('idle_in_transaction_session_timeout', '60s', false)";
+const SETTINGS: &[(&str, &str)] = &[
+    ("statement_timeout", "60s"),
+    ("lock_timeout", "10s"),
+    ("idle_in_transaction_session_timeout", "60s"),
+    // Compiling takes longer than our statements.
+    ("jit", "off"),
+];
 
 /// A pool of connections to one database.
 pub(crate) struct Server {
@@ -48,11 +58,16 @@ pub(crate) struct Server {
 
 impl Server {
     /// The database of a `postgres://` URL, to which the first call connects.
-    /// `what` it is for goes into messages: "the transport".
+    /// `what` it is for goes into messages: "the transport". Each connection gets
+    /// these `settings` beside those of all.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] for a URL that cannot be understood.
-    pub(crate) fn new(url: &str, what: &'static str) -> Result<Self> {
+    pub(crate) fn new(
+        url: &str,
+        what: &'static str,
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Result<Self> {
         let shown = without_secrets(url);
         let doing = || format!("open {what} {shown}");
         let options = PgConnectOptions::from_str(url)
@@ -70,36 +85,47 @@ impl Server {
                 .max_connections(MAX_CONNECTIONS)
                 .acquire_timeout(CONNECT_TIMEOUT)
                 .test_before_acquire(false)
-                .after_connect(|connection, _| {
-                    Box::pin(
-                        async move { sqlx::query(SETTINGS).execute(connection).await.map(drop) },
-                    )
-                })
+                .after_connect(move |connection, _| Box::pin(set(connection, settings)))
                 .connect_lazy_with(options)
         };
         Ok(Self { pool, url: shown, what, runtime, running: Some(running), thread: Some(thread) })
     }
 
-    /// Sees to it that the server is not too old.
+    /// Sees to it that the server can serve us.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if it is; otherwise why it cannot be reached.
-    pub(crate) async fn check_version(&self) -> Result<()> {
-        let version: i32 = self
+    /// [`ErrorKind::Usage`] if it is too old, or its database is not in UTF-8;
+    /// otherwise why it cannot be reached.
+    pub(crate) async fn check(&self) -> Result<()> {
+        let (version, encoding): (i32, String) = self
             .call("connect to", |pool| async move {
-                sqlx::query_scalar("SELECT current_setting('server_version_num')::int4")
-                    .fetch_one(&pool)
-                    .await
+                sqlx::query_as(
+                    "SELECT current_setting('server_version_num')::int4, \
+                     current_setting('server_encoding')",
+                )
+                .fetch_one(&pool)
+                .await
             })
             .await?;
-        if version < FIRST_VERSION {
-            let found = format!("the server is PostgreSQL {}", version / 10_000);
-            let doing = format!("open {} {}", self.what, self.url);
-            return Err(
-                Error::new(ErrorKind::Usage, doing, found).hint("use PostgreSQL 13 or newer")
-            );
+        let refuse = |found: String, hint| {
+            Err(Error::new(ErrorKind::Usage, self.doing("open"), found).hint(hint))
+        };
+        match version {
+            ..FIRST_VERSION => refuse(
+                format!("the server is PostgreSQL {}", version / 10_000),
+                "use PostgreSQL 13 or newer",
+            ),
+            _ if encoding != "UTF8" => refuse(
+                format!("the database's encoding is {encoding}, and events are UTF-8"),
+                "make the database with ENCODING 'UTF8'",
+            ),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// What is being done with it, for messages: "open the transport …".
+    pub(crate) fn doing(&self, what: &str) -> String {
+        format!("{what} {} {}", self.what, self.url)
     }
 
     /// The database's URL, without password.
@@ -119,19 +145,23 @@ impl Server {
 
     /// Does `work` with a connection of the pool. An error is told as having
     /// happened while `doing` something.
-    pub(crate) async fn call<T, F>(
+    pub(crate) async fn call<T, E, F>(
         &self,
         doing: &'static str,
         work: impl FnOnce(PgPool) -> F + Send + 'static,
     ) -> Result<T>
     where
         T: Send + 'static,
-        F: Future<Output = sqlx::Result<T>> + Send + 'static,
+        E: Into<Failure> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
     {
         let pool = self.pool.clone();
         match self.runtime.spawn(async move { work(pool).await }).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(explain(format!("{doing} {}", self.url), error)),
+            Ok(Err(failure)) => Err(match failure.into() {
+                Failure::Sql(error) => explain(format!("{doing} {}", self.url), error),
+                Failure::Told(error) => error,
+            }),
             Err(_) => {
                 let what = "its thread has stopped";
                 Err(Error::new(ErrorKind::Closed, format!("use {}", self.url), what))
@@ -154,6 +184,48 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// Why a piece of work failed: as the driver says, or as we already did.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Sql(sqlx::Error),
+    Told(Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Told(error)
+    }
+}
+
+/// A number as PostgreSQL's int8 holds it.
+pub(crate) fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A duration in microseconds, as PostgreSQL's int8 holds it.
+pub(crate) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Sets what every connection has, and what this one has beside.
+async fn set(connection: &mut PgConnection, beside: &[(&str, &str)]) -> sqlx::Result<()> {
+    let (names, values): (Vec<&str>, Vec<&str>) = SETTINGS.iter().chain(beside).copied().unzip();
+    sqlx::query(
+        "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS s (name, value)",
+    )
+    .bind(names)
+    .bind(values)
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 type Thread = (Handle, oneshot::Sender<()>, JoinHandle<()>);

@@ -14,11 +14,15 @@
 
 #[cfg(feature = "file")]
 pub mod file;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod prune;
 mod record;
 mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod verify;
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,6 +36,8 @@ use crate::url::without_secrets;
 
 pub use prune::{PRUNED, Pruned, prune};
 pub use record::Record;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use verify::LogCheck;
 
 /// Takes batches of events, durably.
 #[async_trait]
@@ -94,7 +100,9 @@ pub trait Store: Appender {
 
     /// Removes up to `limit` of the events that occurred before `before`, those
     /// with a position below `below`, in one transaction; their ids and
-    /// commitments stay. Answers what was removed; nothing when all is done.
+    /// commitments stay. A store that keeps a stretch of time in a table of its own
+    /// may drop all of it at once. Answers what was removed; nothing when all is
+    /// done.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -190,6 +198,10 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
         Some(("sqlite", rest)) => Ok(Arc::new(sqlite::SqliteStore::open(rest).await?)),
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => {
+            Ok(Arc::new(postgres::PostgresStore::open(url).await?))
+        }
         Some(("file", _)) => Err(Error::new(
             ErrorKind::Usage,
             format!("read {}", without_secrets(url)),
@@ -200,15 +212,19 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
     }
 }
 
-/// Opens the store that a URL names to be read: an embedded one must be there
-/// already, since looking at a store must not make it.
+/// Opens the store that a URL names to be read: it must be there already, since
+/// looking at a store must not make it.
 ///
 /// # Errors
-/// As [`open`]; also if there is no store in that file.
+/// As [`open`]; also if there is no store.
 pub async fn open_existing(url: &str) -> Result<Arc<dyn Store>> {
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
         Some(("sqlite", rest)) => Ok(Arc::new(sqlite::SqliteStore::open_existing(rest).await?)),
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => {
+            Ok(Arc::new(postgres::PostgresStore::open_existing(url).await?))
+        }
         _ => open(url).await,
     }
 }
@@ -231,5 +247,5 @@ fn unknown(url: &str) -> Error {
         format!("open the store {}", without_secrets(url)),
         "no such kind of store in this build",
     )
-    .hint("use sqlite:PATH or file:PATH")
+    .hint("use sqlite:PATH, postgres://… or file:PATH")
 }

@@ -25,13 +25,13 @@ const BATCHES: [usize; 2] = [100, 1_000];
 
 /// SQLite to SQLite, the log included.
 pub fn run_sqlite() -> Outcome {
-    let records = records()?;
+    let records = records(EVENTS)?;
     for batch in BATCHES {
         let (mut ours, mut reference) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let directory = crate::scratch()?;
             let (queue, store) = (sqlite_queue(directory.path())?, sqlite_store(directory.path())?);
-            ours.push(drain(queue, store, &records, batch)?);
+            ours.push(drain(queue, store, Load { records: &records, batch, workers: 1 })?);
             let mut plain = Plain::open(directory.path(), &records)?;
             let began = Instant::now();
             let moved = plain.drain(batch)?;
@@ -46,7 +46,7 @@ pub fn run_sqlite() -> Outcome {
 
 /// To a file: from SQLite, and from memory, which is the file's part of it.
 pub fn run_file() -> Outcome {
-    let records = records()?;
+    let records = records(EVENTS)?;
     for (from, batch) in BATCHES.iter().flat_map(|batch| [("memory", *batch), ("SQLite", *batch)]) {
         let (mut ours, mut reference) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
@@ -55,7 +55,8 @@ pub fn run_file() -> Outcome {
                 "memory" => Arc::new(MemoryTransport::new()) as Arc<dyn Transport>,
                 _ => sqlite_queue(directory.path())?,
             };
-            ours.push(drain(queue, file_store(directory.path())?, &records, batch)?);
+            let load = Load { records: &records, batch, workers: 1 };
+            ours.push(drain(queue, file_store(directory.path())?, load)?);
             let began = Instant::now();
             write(&directory.path().join("plain.log"), &records, batch)?;
             reference.push(f64::from(EVENTS) / began.elapsed().as_secs_f64());
@@ -82,37 +83,43 @@ fn file_store(directory: &Path) -> Outcome<Arc<dyn Appender>> {
     Ok(Arc::new(crate::runtime()?.block_on(FileStore::open(&path))?))
 }
 
-fn records() -> Outcome<Vec<Record>> {
-    (0..EVENTS)
+/// Events of a thousand products.
+pub fn records(events: u32) -> Outcome<Vec<Record>> {
+    (0..events)
         .map(|number| Ok(Record::decode(encoded(u64::from(number % 1_000), number)?.1)?))
         .collect()
 }
 
+/// What there is to do, and how.
+#[derive(Clone, Copy)]
+pub struct Load<'a> {
+    pub records: &'a [Record],
+    pub batch: usize,
+    /// Lanes of the worker.
+    pub workers: usize,
+}
+
 /// Fills a queue, and times the worker emptying it: events a second.
-fn drain(
-    queue: Arc<dyn Transport>,
-    store: Arc<dyn Appender>,
-    records: &[Record],
-    batch: usize,
-) -> Outcome<f64> {
+pub fn drain(queue: Arc<dyn Transport>, store: Arc<dyn Appender>, load: Load<'_>) -> Outcome<f64> {
     crate::runtime()?.block_on(async {
-        for part in records.chunks(2_000) {
+        for part in load.records.chunks(2_000) {
             let message = |record: &Record| Message { id: record.id, body: record.body().to_vec() };
             queue.send(part.iter().map(message).collect()).await?;
         }
         let mut options = WorkerOptions::default();
-        options.batch_size = batch;
+        options.batch_size = load.batch;
+        options.concurrency = load.workers;
         options.drain = true;
         let worker = Worker::new(store, options).transport(queue);
         let gauge = worker.gauge();
         let began = Instant::now();
         worker.run().await?;
-        let rate = f64::from(EVENTS) / began.elapsed().as_secs_f64();
-        let stored = gauge.read().stored;
-        if stored != u64::from(EVENTS) {
-            return Err(format!("{stored} of {EVENTS} events were stored").into());
+        let took = began.elapsed();
+        let (events, stored) = (load.records.len(), gauge.read().stored);
+        if stored != events as u64 {
+            return Err(format!("{stored} of {events} events were stored").into());
         }
-        Ok(rate)
+        Ok(events as f64 / took.as_secs_f64())
     })
 }
 

@@ -17,8 +17,8 @@ mod drain;
 mod durable;
 mod history;
 mod latency;
-mod outbox;
 mod plain_sql;
+mod postgres;
 mod product;
 mod record;
 mod row;
@@ -33,14 +33,15 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A bench's name, and what runs it.
 type Bench = (&'static str, fn() -> Outcome);
 
-const BENCHES: [Bench; 7] = [
+const BENCHES: [Bench; 8] = [
     ("record", record::run),
     ("latency", latency::run),
     ("durable", durable::run),
     ("drain", drain::run_sqlite),
     ("drain-file", drain::run_file),
     ("history", history::run),
-    ("outbox", outbox::run),
+    ("outbox", postgres::outbox::run),
+    ("drain-postgres", postgres::drain::run_store),
 ];
 
 fn main() -> ExitCode {

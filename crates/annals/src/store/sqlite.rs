@@ -26,14 +26,12 @@ use tokio::sync::OnceCell;
 
 use self::prune::Planning;
 use self::walk::Walk;
-use super::{Appended, Appender, PrunePlan, Record, Removed, Store, StoreStats, Stored};
+use super::{Appended, Appender, LogCheck, PrunePlan, Record, Removed, Store, StoreStats, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
 use crate::log::{Edge, Hash};
 use crate::query::{Page, Query};
 use crate::sqlite::{Connection, Open, explain};
-
-pub use verify::LogCheck;
 
 /// Connections that read; more would only wait for the same disk.
 const READERS: usize = 2;

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want, Which};
 use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
-use crate::postgres::Server;
+use crate::postgres::{Server, number};
 use queue::Received;
 
 /// Inserts one event, for applications that enqueue inside their own transaction
@@ -68,11 +68,11 @@ impl PostgresTransport {
     /// of a newer version.
     pub async fn open(url: &str) -> Result<Self> {
         let transport = Self {
-            server: Server::new(url, "the transport")?,
+            server: Server::new(url, "the transport", &[])?,
             prepared: OnceCell::new(),
             arrived: Arc::new(Notify::new()),
             listener: OnceLock::new(),
-            worker: queue::number(super::random_lease()),
+            worker: number(super::random_lease()),
             idle: Mutex::default(),
         };
         match transport.server().await {
@@ -83,7 +83,7 @@ impl PostgresTransport {
 
     /// The server, with its tables.
     async fn server(&self) -> Result<&Server> {
-        self.prepared.get_or_try_init(|| queue::prepare(&self.server)).await?;
+        self.prepared.get_or_try_init(|| queue::SCHEMA.prepare(&self.server)).await?;
         Ok(&self.server)
     }
 

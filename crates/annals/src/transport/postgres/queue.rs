@@ -1,4 +1,4 @@
-//! The queue's SQL. Every function but the first is one statement or one
+//! The queue's SQL. Every function is one statement or one
 //! transaction.
 //!
 //! Rows are locked in one order everywhere, so that nobody waits in a circle: an
@@ -8,69 +8,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
-use sqlx::{Executor, PgConnection, Row};
 use uuid::Uuid;
 
 use super::super::{
     Buried, Delivery, Message, Receipt, TransportStats, Want, Which, id_beside, random_lease,
 };
-use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Timestamp, accept_waiting};
-use crate::postgres::Server;
+use crate::postgres::schema::Schema;
+use crate::postgres::{Time, micros, number};
 
-const SCHEMA: &str = include_str!("../../../migrations/postgres/queue_1.sql");
-const VERSION: i32 = 1;
-
-/// The advisory lock under which tables are made: "annals" in ASCII.
-const MIGRATION: i64 = 0x0000_616e_6e61_6c73;
-
-/// Makes the tables, or checks that they are ours.
-pub(super) async fn prepare(server: &Server) -> Result<()> {
-    server.check_version().await?;
-    let version: i32 = server.call("prepare the tables of", prepare_tables).await?;
-    if version > VERSION {
-        let found =
-            format!("its tables have version {version}, this program knows up to {VERSION}");
-        return Err(Error::new(
-            ErrorKind::Usage,
-            format!("open the transport {}", server.url()),
-            found,
-        )
-        .hint("it was written by a newer version of annals; upgrade this one"));
-    }
-    Ok(())
-}
-
-async fn prepare_tables(pool: PgPool) -> sqlx::Result<i32> {
-    let mut transaction = pool.begin().await?;
-    if !has_tables(&mut transaction).await? {
-        // Other processes may be doing the same: the first to get the lock does it.
-        sqlx::query("SELECT pg_advisory_xact_lock($1)")
-            .bind(MIGRATION)
-            .execute(&mut *transaction)
-            .await?;
-        if !has_tables(&mut transaction).await? {
-            transaction.execute(sqlx::raw_sql(SCHEMA)).await?;
-        }
-    }
-    let version = sqlx::query_scalar("SELECT version FROM annals_queue_head")
-        .fetch_one(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
-    Ok(version)
-}
-
-async fn has_tables(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    // Not to_regclass, which may answer from what this connection knew before it
-    // waited for the lock.
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relname = 'annals_queue_head' AND n.nspname = ANY (current_schemas(false)))",
-    )
-    .fetch_one(connection)
-    .await
-}
+pub(super) static SCHEMA: Schema = Schema {
+    marker: "annals_queue_head",
+    version: "SELECT version FROM annals_queue_head",
+    migrations: &[include_str!("../../../migrations/postgres/queue_1.sql")],
+};
 
 /// Begins a transaction whose commit does not wait for the disk.
 async fn unsynced(pool: &PgPool) -> sqlx::Result<sqlx::Transaction<'static, sqlx::Postgres>> {
@@ -260,12 +213,12 @@ pub(super) async fn retry(pool: PgPool, receipts: Receipts, at: Timestamp) -> sq
     let mut transaction = unsynced(&pool).await?;
     let updated = sqlx::query(held!(
         "UPDATE annals_delivery d \
-         SET lease = 0, due = timestamptz 'epoch' + $3 * interval '1 microsecond' \
+         SET lease = 0, due = $3 \
          FROM event JOIN receipt r USING (seq) WHERE d.seq = event.seq AND d.lease = r.lease"
     ))
     .bind(receipts.seqs)
     .bind(receipts.leases)
-    .bind(at.as_micros())
+    .bind(Time(at))
     .execute(&mut *transaction)
     .await?
     .rows_affected();
@@ -331,7 +284,7 @@ pub(super) async fn buried(
 ) -> sqlx::Result<Vec<Buried>> {
     let rows = sqlx::query(
         "SELECT number, id, body, reason, attempts, \
-             (extract(epoch FROM failed_at) * 1000000)::int8 \
+             failed_at \
          FROM annals_failed WHERE number > $1 ORDER BY number LIMIT $2",
     )
     .bind(after.map_or(0, number))
@@ -346,7 +299,7 @@ pub(super) async fn buried(
             body,
             reason: row.try_get(3)?,
             attempts: row.try_get::<i32, _>(4)?.unsigned_abs(),
-            failed_at: Timestamp::from_micros(row.try_get(5)?).unwrap_or(Timestamp::MIN),
+            failed_at: row.try_get::<Time, _>(5)?.0,
         })
     };
     rows.into_iter().map(buried).collect()
@@ -393,7 +346,7 @@ pub(super) async fn stats(pool: PgPool) -> sqlx::Result<TransportStats> {
         "SELECT (SELECT count(*) FROM annals_queue), \
              (SELECT count(*) FROM annals_delivery WHERE due > clock_timestamp()), \
              (SELECT count(*) FROM annals_failed), \
-             (SELECT (extract(epoch FROM sent_at) * 1000000)::int8 \
+             (SELECT sent_at \
                  FROM annals_queue ORDER BY seq LIMIT 1), \
              pg_total_relation_size('annals_queue') + pg_total_relation_size('annals_delivery') \
                  + pg_total_relation_size('annals_failed')",
@@ -406,18 +359,9 @@ pub(super) async fn stats(pool: PgPool) -> sqlx::Result<TransportStats> {
         ready: waiting.saturating_sub(leased),
         leased,
         failed: figure(2)?,
-        oldest: row.try_get::<Option<i64>, _>(3)?.and_then(Timestamp::from_micros),
+        oldest: row.try_get::<Option<Time>, _>(3)?.map(|time| time.0),
         bytes: Some(figure(4)?),
     })
-}
-
-/// A number as PostgreSQL's int8 holds it.
-pub(super) fn number(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn count(rows: u64) -> usize {

@@ -1,0 +1,71 @@
+//! The worker emptying a queue into the PostgreSQL store, beside plain SQL.
+
+use std::sync::Arc;
+
+use annals::store::Record;
+use annals::store::postgres::PostgresStore;
+use annals::transport::memory::MemoryTransport;
+use annals_testbed::postgres::Postgres;
+use sqlx::postgres::PgPool;
+
+use super::plain;
+use crate::Outcome;
+use crate::drain::{Load, drain, records};
+use crate::row::{Row, Target};
+
+const ROUNDS: usize = 5;
+const EVENTS: u32 = 100_000;
+const BATCH: usize = 1_000;
+
+/// From memory, so that the store is all of it, beside COPY into the same table.
+pub fn run_store() -> Outcome {
+    let server = Postgres::start(&[])?;
+    let records = records(EVENTS)?;
+    for (workers, target) in [(1, 0.8), (2, 0.75)] {
+        let (mut ours, mut reference) = (Vec::new(), Vec::new());
+        for round in 0..=ROUNDS {
+            let one = ours_into(&server, &records, workers)?;
+            let other = plain_into(&server, &records, workers)?;
+            // The first round warms up.
+            if round > 0 {
+                ours.push(one);
+                reference.push(other);
+            }
+        }
+        let what = format!(
+            "drain, memory to PostgreSQL, log included, batches of {BATCH}, workers: {workers}, beside COPY"
+        );
+        let target = Some(Target::RatioAtLeast(target));
+        Row { bench: "drain-postgres", what: &what, unit: "events/s", ours, reference, target }
+            .print();
+    }
+    Ok(())
+}
+
+fn ours_into(server: &Postgres, records: &[Record], workers: usize) -> Outcome<f64> {
+    let url = server.database();
+    let store = crate::runtime()?.block_on(PostgresStore::open(&url))?;
+    let load = Load { records, batch: BATCH, workers };
+    let rate = drain(Arc::new(MemoryTransport::new()), Arc::new(store), load);
+    server.sql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", name(&url)));
+    rate
+}
+
+fn plain_into(server: &Postgres, records: &[Record], connections: usize) -> Outcome<f64> {
+    let url = server.database();
+    let rate = crate::runtime()?.block_on(async {
+        PostgresStore::open(&url).await?;
+        let pool = PgPool::connect(&url).await?;
+        let table = plain::partition(&pool).await?;
+        let batches = (0..).zip(records.chunks(BATCH));
+        let batches = batches.map(|(number, batch)| plain::rows(batch, number)).collect();
+        let took = plain::copy(&pool, &table, batches, connections).await?;
+        Ok(f64::from(EVENTS) / took)
+    });
+    server.sql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", name(&url)));
+    rate
+}
+
+fn name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or_default()
+}

@@ -1,0 +1,180 @@
+//! The PostgreSQL store: for any number of workers and readers.
+//!
+//! What it promises beyond [`crate::store`]: an append returns once its commit is
+//! as durable as the server's `synchronous_commit` and `fsync` make it; workers
+//! copy events side by side, and wait for each other only while positions are
+//! given; reading never waits for appends, nor they for reading.
+//!
+//! Events lie in a partition a month, by the time in their ids; what is far from
+//! now lies in a default one. A whole month that is pruned is dropped, and from
+//! then on an event of that month is refused.
+
+mod append;
+mod partitions;
+mod prune;
+mod read;
+mod rows;
+mod tiles;
+mod verify;
+mod walk;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+
+use self::append::Memory;
+use self::walk::Walk;
+use super::{Appended, Appender, LogCheck, PrunePlan, Record, Removed, Store, StoreStats, Stored};
+use crate::error::{ErrorKind, Result};
+use crate::event::{EventId, Timestamp};
+use crate::log::Hash;
+use crate::postgres::Server;
+use crate::postgres::schema::Schema;
+use crate::query::{Page, Query};
+
+static SCHEMA: Schema = Schema {
+    marker: "annals_store_meta",
+    version: "SELECT value::int4 FROM annals_store_meta WHERE key = 'schema'",
+    migrations: &[include_str!("../../migrations/postgres/store_1.sql")],
+};
+
+/// Every query of ours is a walk along an index that gives its order. That is not
+/// left to estimates, which are at their worst when a month is new, nor planned anew
+/// for each page.
+const SETTINGS: &[(&str, &str)] = &[
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_sort", "off"),
+    ("max_parallel_workers_per_gather", "0"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
+
+/// A store in a PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresStore {
+    server: Server,
+    /// Whether the tables are known to be there.
+    prepared: OnceCell<()>,
+    memory: Arc<Memory>,
+}
+
+impl PostgresStore {
+    /// Opens the database of a `postgres://` URL, and makes the tables if they are
+    /// not there. A server that is away is no error: each call says so until it is
+    /// back.
+    ///
+    /// # Errors
+    /// When the URL cannot be understood, the server is too old, or its tables are
+    /// of a newer version.
+    pub async fn open(url: &str) -> Result<Self> {
+        let store = Self {
+            server: Server::new(url, "the store", SETTINGS)?,
+            prepared: OnceCell::new(),
+            memory: Arc::default(),
+        };
+        match store.server().await {
+            Err(error) if error.kind() != ErrorKind::Away => Err(error),
+            _ => Ok(store),
+        }
+    }
+
+    /// Opens the store of a `postgres://` URL, for those who only read and would
+    /// not want an empty one made.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; also if the server is away, or the database holds no
+    /// store.
+    pub async fn open_existing(url: &str) -> Result<Self> {
+        let server = Server::new(url, "the store", SETTINGS)?;
+        SCHEMA.expect(&server).await?;
+        Ok(Self { server, prepared: OnceCell::new_with(Some(())), memory: Arc::default() })
+    }
+
+    /// The server, with its tables.
+    async fn server(&self) -> Result<&Server> {
+        self.prepared
+            .get_or_try_init(|| async {
+                SCHEMA.prepare(&self.server).await?;
+                self.server.call("make partitions in", partitions::make_ahead).await
+            })
+            .await?;
+        Ok(&self.server)
+    }
+
+    /// The log's size and root, as its tiles have them.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or a tile is missing.
+    pub async fn log_root(&self) -> Result<(u64, Hash)> {
+        self.server().await?.call("read the log of", tiles::root).await
+    }
+
+    /// How the server would find the first rows of a query: its own words.
+    ///
+    /// # Errors
+    /// If the server cannot be asked.
+    pub async fn explain(&self, query: Query) -> Result<String> {
+        let walk = Walk::begin(query)?;
+        self.server().await?.call("explain a query of", move |pool| walk.explain(pool)).await
+    }
+
+    /// Recomputes every leaf of the log from the events and tombstones, and
+    /// compares the tiles with them, in one snapshot; the leaves of events that
+    /// went with their partition stand in the tiles alone. Reads the whole store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] names the first place that is not as it was
+    /// appended.
+    pub async fn verify_log(&self) -> Result<LogCheck> {
+        self.server().await?.call("verify the log of", verify::verify).await
+    }
+}
+
+#[async_trait]
+impl Appender for PostgresStore {
+    fn url(&self) -> &str {
+        self.server.url()
+    }
+
+    async fn append(&self, batch: Arc<[Record]>) -> Result<Vec<Appended>> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let memory = Arc::clone(&self.memory);
+        let work = move |pool| append::append(pool, batch, memory);
+        self.server().await?.call("append events to", work).await
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn get(&self, id: EventId) -> Result<Option<Stored>> {
+        self.server().await?.call("read an event of", move |pool| read::get(pool, id)).await
+    }
+
+    async fn query(&self, query: Query) -> Result<Page> {
+        let walk = Walk::begin(query)?;
+        self.server().await?.call("query", move |pool| walk.page(pool)).await
+    }
+
+    async fn window(&self, from: u64, limit: usize) -> Result<Vec<Stored>> {
+        let limit = limit.min(Query::MAX_LIMIT);
+        let work = move |pool| read::window(pool, from, limit);
+        self.server().await?.call("read events of", work).await
+    }
+
+    async fn stats(&self) -> Result<StoreStats> {
+        self.server().await?.call("read the figures of", read::stats).await
+    }
+
+    async fn prune_plan(&self, before: Timestamp) -> Result<PrunePlan> {
+        let work = move |pool| prune::plan(pool, before);
+        self.server().await?.call("plan to prune", work).await
+    }
+
+    async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
+        let work = move |pool| prune::step(pool, before, below, limit);
+        self.server().await?.call("prune", work).await
+    }
+}

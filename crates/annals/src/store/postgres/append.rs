@@ -1,0 +1,379 @@
+//! Appending: events, leaves, tiles and head in one transaction.
+//!
+//! The events go straight into their partition as a binary COPY, in the order of
+//! their ids, so that two workers with the same events wait for each other and not
+//! in a circle. Their leaves are hashed while the server takes them in. Only then
+//! is the log's head locked: an append is given its first position, and writes the
+//! tiles that it touches.
+//!
+//! A batch is first taken to be new. When the server finds an id that is stored
+//! already, the transaction is given up, and begun again with what is new of it.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sqlx::postgres::PgPool;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use super::super::{Appended, Record};
+use super::partitions::{Partition, Partitions};
+use super::read::uuid;
+use super::rows::Rows;
+use super::tiles::{self, Written};
+use crate::error::{Error, ErrorKind};
+use crate::log::{self, Edge, Hash, SALT_BYTES};
+use crate::postgres::{Failure, number};
+
+/// Numbers of appends that a handle draws at a time.
+const BLOCK: i64 = 1_000;
+
+/// How often a batch is begun again because somebody else was at the same events.
+const TRIES: usize = 20;
+
+/// What a handle remembers from one append to the next.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    /// The log's edge after the last append.
+    edge: Option<Edge>,
+    partitions: Partitions,
+    /// Numbers of appends that are drawn and not used.
+    numbers: Range<i64>,
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that no other append has.
+    async fn number(&self, pool: &PgPool) -> sqlx::Result<i64> {
+        if let Some(number) = self.lock().numbers.next() {
+            return Ok(number);
+        }
+        let block: i64 =
+            sqlx::query_scalar("SELECT nextval('annals_append_blocks')").fetch_one(pool).await?;
+        self.lock().numbers = block * BLOCK + 1..(block + 1) * BLOCK;
+        Ok(block * BLOCK)
+    }
+
+    /// The partitions that this handle has met, to be looked at without the lock.
+    fn partitions(&self) -> Partitions {
+        self.lock().partitions.clone()
+    }
+}
+
+/// Why an append was given up.
+enum Stopped {
+    /// Some of its events are known already.
+    Known,
+    /// The partitions are not what they were.
+    Moved,
+    Failed(Failure),
+}
+
+impl From<sqlx::Error> for Stopped {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|error| error.code());
+        match code.as_deref() {
+            // unique_violation
+            Some("23505") => Self::Known,
+            // check_violation: of a partition's bounds; undefined_table
+            Some("23514" | "42P01") => Self::Moved,
+            _ => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+pub(super) async fn append(
+    pool: PgPool,
+    batch: Arc<[Record]>,
+    memory: Arc<Memory>,
+) -> Result<Vec<Appended>, Failure> {
+    let mut append = Append::of(&pool, &batch, &memory)?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match append.run().await {
+            Ok(()) => return Ok(append.answers()),
+            Err(Stopped::Failed(failure)) => return Err(failure),
+            Err(Stopped::Known) if tries < TRIES => append.look_up().await?,
+            Err(Stopped::Moved) if tries < TRIES => {
+                memory.lock().partitions = Partitions::default();
+            }
+            Err(_) => {
+                let found = "others append or prune the same events all the time";
+                return Err(Error::new(ErrorKind::Away, "append events", found).into());
+            }
+        }
+    }
+}
+
+/// One batch under way.
+struct Append<'a> {
+    pool: &'a PgPool,
+    batch: &'a [Record],
+    memory: &'a Memory,
+    salts: Vec<[u8; SALT_BYTES]>,
+    /// What is known of each record.
+    answers: Vec<Option<Appended>>,
+    /// Records that are to be stored, in the order of their ids, and their ranks.
+    rows: Vec<(usize, i32)>,
+    /// Records whose id came before in the batch, and where.
+    twins: Vec<(usize, usize)>,
+    /// Bodies that are stored under ids of the batch, as far as they were looked up.
+    stored: HashMap<Uuid, String>,
+}
+
+impl<'a> Append<'a> {
+    fn of(pool: &'a PgPool, batch: &'a [Record], memory: &'a Memory) -> Result<Self, Error> {
+        let mut salts = vec![[0; SALT_BYTES]; batch.len()];
+        getrandom::fill(salts.as_flattened_mut()).map_err(|error| {
+            let doing = format!("append {} events", batch.len());
+            Error::new(ErrorKind::Away, doing, format!("no random numbers: {error}"))
+        })?;
+        let mut order: Vec<usize> = (0..batch.len()).collect();
+        order.sort_by_key(|index| batch[*index].id);
+        let mut twins = Vec::new();
+        order.dedup_by(|later, first| {
+            let twin = batch[*later].id == batch[*first].id;
+            if twin {
+                twins.push((*later, *first));
+            }
+            twin
+        });
+        let answers = vec![None; batch.len()];
+        let rows = ranked(order);
+        Ok(Self { pool, batch, memory, salts, answers, rows, twins, stored: HashMap::new() })
+    }
+
+    /// Finds out which of the records are stored or pruned.
+    async fn look_up(&mut self) -> Result<(), Failure> {
+        let ids: Vec<Uuid> = self.rows.iter().map(|(index, _)| self.id(*index)).collect();
+        for row in sqlx::query("SELECT id, body FROM annals_events WHERE id = ANY ($1)")
+            .bind(&ids)
+            .fetch_all(self.pool)
+            .await?
+        {
+            self.stored.insert(row.try_get(0)?, row.try_get(1)?);
+        }
+        let pruned: Vec<Uuid> =
+            sqlx::query_scalar("SELECT id FROM annals_tombstones WHERE id = ANY ($1)")
+                .bind(&ids)
+                .fetch_all(self.pool)
+                .await?;
+        self.answer(|append, index| match append.stored.get(&append.id(index)) {
+            Some(body) => Some(known(&append.batch[index], body.as_bytes())),
+            None if pruned.contains(&append.id(index)) => {
+                Some(was_pruned("an event with this id was stored, and removed by retention"))
+            }
+            None => None,
+        });
+        Ok(())
+    }
+
+    /// Takes out the rows for which there is an answer.
+    fn answer(&mut self, answer: impl Fn(&Self, usize) -> Option<Appended>) {
+        let rows = std::mem::take(&mut self.rows);
+        let left = rows.into_iter().map(|(index, _)| index).filter(|index| {
+            self.answers[*index] = answer(self, *index);
+            self.answers[*index].is_none()
+        });
+        self.rows = ranked(left.collect());
+    }
+
+    fn id(&self, index: usize) -> Uuid {
+        uuid(self.batch[index].id)
+    }
+
+    /// Stores what is to be stored, in one transaction.
+    async fn run(&mut self) -> Result<(), Stopped> {
+        let parts = self.parts().await?;
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let append = self.memory.number(self.pool).await?;
+        let mut transaction = self.pool.begin().await?;
+        let mut leaves = vec![Hash::default(); self.rows.len()];
+        for part in &parts {
+            self.copy(&mut transaction, part, append, &mut leaves).await?;
+        }
+        let (first, edge) = self.place(&mut transaction, &parts, append, &leaves).await?;
+        transaction.commit().await?;
+        self.memory.lock().edge = Some(edge);
+        for (index, rank) in &self.rows {
+            let position = first + u64::from(rank.unsigned_abs());
+            self.answers[*index] = Some(Appended::Inserted(position));
+        }
+        Ok(())
+    }
+
+    /// Finds the partition of each record; those of a dropped one are refused.
+    async fn parts(&mut self) -> Result<Vec<Part>, Stopped> {
+        let mut partitions = self.memory.partitions();
+        let mut parts: Vec<Part> = Vec::new();
+        let mut dropped = Vec::new();
+        for at in 0..self.rows.len() {
+            let (index, _) = self.rows[at];
+            let id = self.id(index);
+            if parts.last().is_none_or(|last| !last.partition.holds(id)) {
+                let partition = partitions.find(self.pool, id).await?;
+                parts.push(Part { partition, rows: at..at, bytes: 0 });
+            }
+            if let Some(part) = parts.last_mut() {
+                part.rows.end = at + 1;
+                part.bytes += self.batch[index].body().len();
+                dropped.extend(part.partition.dropped.then_some(index));
+            }
+        }
+        self.memory.lock().partitions = partitions;
+        if dropped.is_empty() {
+            return Ok(parts);
+        }
+        let why = "the events of that month were removed by retention";
+        self.answer(|_, index| dropped.contains(&index).then(|| was_pruned(why)));
+        Box::pin(self.parts()).await
+    }
+
+    /// Copies the rows of one partition, and hashes their leaves meanwhile.
+    async fn copy(
+        &self,
+        connection: &mut PgConnection,
+        part: &Part,
+        append: i64,
+        leaves: &mut [Hash],
+    ) -> Result<(), Stopped> {
+        let mut copy = connection.copy_in_raw(&part.partition.copy()).await?;
+        let mut rows = Rows::begin();
+        for (index, rank) in &self.rows[part.rows.clone()] {
+            let (record, salt) = (&self.batch[*index], &self.salts[*index]);
+            rows.push(record, append, *rank, salt);
+            let leaf = log::entry(record.id, &log::commitment(salt, record.body()));
+            leaves[usize::try_from(*rank).unwrap_or(0)] = log::leaf_hash(&leaf);
+            if rows.is_full() {
+                copy.send(rows.bytes()).await?;
+                rows.sent();
+            }
+        }
+        rows.end();
+        copy.send(rows.bytes()).await?;
+        copy.finish().await?;
+        Ok(())
+    }
+
+    /// Locks the log, gives the append its positions and writes the tiles.
+    async fn place(
+        &self,
+        connection: &mut PgConnection,
+        parts: &[Part],
+        append: i64,
+        leaves: &[Hash],
+    ) -> Result<(u64, Edge), Stopped> {
+        let edge = self.memory.lock().edge.take();
+        let id_at = |at: usize| self.id(self.rows[at].0);
+        let names: Vec<&str> = parts.iter().map(|part| part.partition.name.as_str()).collect();
+        let counts: Vec<i32> = parts.iter().map(|part| int(part.rows.len())).collect();
+        let sizes: Vec<i64> = parts.iter().map(|part| number(part.bytes as u64)).collect();
+        let row = sqlx::query(
+            "SELECT first, edge, pruned FROM annals_append($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(append)
+        .bind(int(self.rows.len()))
+        .bind(id_at(0))
+        .bind(id_at(self.rows.len() - 1))
+        .bind(names)
+        .bind(counts)
+        .bind(sizes)
+        .bind(edge.as_ref().map_or(-1, |edge| number(edge.size())))
+        .fetch_one(&mut *connection)
+        .await?;
+        let first = row.try_get::<i64, _>(0)?.unsigned_abs();
+        let newest_pruned: Option<Uuid> = row.try_get(2)?;
+        if newest_pruned.is_some_and(|newest| id_at(0) <= newest) {
+            self.expect_none_pruned(connection).await?;
+        }
+        let mut edge = match edge {
+            Some(edge) if edge.size() == first => edge,
+            // Another handle has appended since.
+            _ => tiles::edge(first, row.try_get::<Option<Vec<_>>, _>(1)?.unwrap_or_default())?,
+        };
+        let mut written = Written::default();
+        edge.append(leaves, |tile| {
+            written.push(tile);
+            Ok::<_, Error>(())
+        })?;
+        written.write(connection).await?;
+        Ok((first, edge))
+    }
+
+    async fn expect_none_pruned(&self, connection: &mut PgConnection) -> Result<(), Stopped> {
+        let ids: Vec<Uuid> = self.rows.iter().map(|(index, _)| self.id(*index)).collect();
+        let pruned: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM annals_tombstones WHERE id = ANY ($1))")
+                .bind(ids)
+                .fetch_one(connection)
+                .await?;
+        if pruned { Err(Stopped::Known) } else { Ok(()) }
+    }
+
+    /// What became of each record, once none is left to be stored.
+    fn answers(mut self) -> Vec<Appended> {
+        for (twin, first) in std::mem::take(&mut self.twins) {
+            let record = &self.batch[twin];
+            self.answers[twin] = match (&self.answers[first], self.stored.get(&self.id(twin))) {
+                (_, Some(body)) => Some(known(record, body.as_bytes())),
+                (Some(Appended::Inserted(_)), _) => Some(known(record, self.batch[first].body())),
+                (as_first, _) => as_first.clone(),
+            };
+        }
+        let untold = || Appended::Refused("the store gave no answer".to_owned());
+        self.answers.into_iter().map(|answer| answer.unwrap_or_else(untold)).collect()
+    }
+}
+
+/// Records with their ranks: their places in the batch, among each other.
+fn ranked(order: Vec<usize>) -> Vec<(usize, i32)> {
+    let mut by_place: Vec<usize> = (0..order.len()).collect();
+    by_place.sort_unstable_by_key(|at| order[*at]);
+    let mut rows: Vec<(usize, i32)> = order.into_iter().map(|index| (index, 0)).collect();
+    for (rank, at) in (0..).zip(by_place) {
+        rows[at].1 = rank;
+    }
+    rows
+}
+
+/// Rows that go into one partition.
+struct Part {
+    partition: Partition,
+    rows: Range<usize>,
+    bytes: usize,
+}
+
+/// What to answer for an id that is stored with these bytes.
+fn known(record: &Record, stored: &[u8]) -> Appended {
+    match record.body() == stored {
+        true => Appended::Duplicate,
+        false => {
+            Appended::Refused("conflict: the same id is stored with different bytes".to_owned())
+        }
+    }
+}
+
+fn was_pruned(why: &str) -> Appended {
+    Appended::Refused(format!("pruned: {why}"))
+}
+
+/// A count as PostgreSQL's int4 holds it.
+fn int(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

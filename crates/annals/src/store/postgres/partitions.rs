@@ -1,0 +1,74 @@
+//! Which table of the partitioned one an event goes to.
+
+use sqlx::postgres::PgPool;
+use sqlx::{AssertSqlSafe, Row};
+use uuid::Uuid;
+
+/// Partitions that a handle remembers, at most.
+const REMEMBERED: usize = 512;
+
+/// A stretch of time and the table that holds it.
+#[derive(Clone, Debug)]
+pub(super) struct Partition {
+    /// The table's name: lower-case letters, digits and underscores.
+    pub(super) name: String,
+    lower: Uuid,
+    upper: Uuid,
+    /// Events of that time were pruned with their table.
+    pub(super) dropped: bool,
+}
+
+/// The partitions that this handle has met. They may be out of date: whoever finds
+/// that forgets them, and asks again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Partitions(Vec<Partition>);
+
+impl Partitions {
+    /// The partition of an id, made if need be.
+    pub(super) async fn find(&mut self, pool: &PgPool, id: Uuid) -> sqlx::Result<Partition> {
+        let known = self.0.iter().rev().find(|known| known.holds(id));
+        if let Some(known) = known {
+            return Ok(known.clone());
+        }
+        let row = sqlx::query("SELECT name, lower, upper, dropped FROM annals_partition_of($1)")
+            .bind(id)
+            .fetch_one(pool)
+            .await?;
+        let partition = Partition {
+            name: row.try_get(0)?,
+            lower: row.try_get(1)?,
+            upper: row.try_get(2)?,
+            dropped: row.try_get(3)?,
+        };
+        if self.0.len() >= REMEMBERED {
+            self.0.clear();
+        }
+        self.0.push(partition.clone());
+        Ok(partition)
+    }
+}
+
+impl Partition {
+    /// Whether an event with that id goes into it.
+    pub(super) fn holds(&self, id: Uuid) -> bool {
+        self.lower <= id && id < self.upper
+    }
+
+    /// The statement that copies into it; the columns are those of
+    /// [`super::rows::Rows`].
+    pub(super) fn copy(&self) -> String {
+        format!(
+            "COPY {} (id, occurred_at, append, rank, salt, action, outcome, entity_type, entity_id, \
+             actor_type, actor_id, tenant, request_id, body) FROM STDIN (FORMAT binary)",
+            self.name
+        )
+    }
+}
+
+/// Makes the partitions of this month and the next, so that no append has to.
+pub(super) async fn make_ahead(pool: PgPool) -> sqlx::Result<()> {
+    const MAKE: &str = "SELECT name FROM generate_series(0, 1) AS n, \
+        annals_partition_of(annals_uuid_from(date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' \
+            + n * interval '1 month'))";
+    sqlx::query(AssertSqlSafe(MAKE)).fetch_all(&pool).await.map(drop)
+}

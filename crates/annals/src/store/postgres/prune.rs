@@ -1,0 +1,82 @@
+//! Pruning: whole partitions are dropped, single rows become tombstones; the log
+//! stays as it is.
+
+use sqlx::Row;
+use sqlx::postgres::{PgPool, PgRow};
+
+use super::super::{PrunePlan, Removed};
+use crate::event::Timestamp;
+use crate::postgres::{Failure, Time, number};
+
+/// How often a step is tried that met someone else's lock.
+const TRIES: usize = 5;
+
+pub(super) async fn plan(pool: PgPool, before: Timestamp) -> Result<PrunePlan, Failure> {
+    let row = sqlx::query("SELECT events, bytes, below, oldest, newest FROM annals_prune_plan($1)")
+        .bind(Time(before))
+        .fetch_one(&pool)
+        .await?;
+    let figure = |column| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    let time = |column| row.try_get::<Option<Time>, _>(column);
+    Ok(PrunePlan {
+        events: figure(0)?,
+        bytes: figure(1)?,
+        below: figure(2)?,
+        oldest: time(3)?.map(|time| time.0),
+        newest: time(4)?.map(|time| time.0),
+    })
+}
+
+/// Drops a partition, or removes up to `limit` events, in one transaction.
+pub(super) async fn step(
+    pool: PgPool,
+    before: Timestamp,
+    below: u64,
+    limit: usize,
+) -> Result<Removed, Failure> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match step_once(&pool, before, below, limit).await {
+            Err(error) if tries < TRIES && met_a_lock(&error) => {}
+            done => return Ok(done?),
+        }
+    }
+}
+
+async fn step_once(
+    pool: &PgPool,
+    before: Timestamp,
+    below: u64,
+    limit: usize,
+) -> sqlx::Result<Removed> {
+    const PARTITION: &str = "SELECT events, bytes FROM annals_prune_partition($1, $2)";
+    const ROWS: &str = "SELECT events, bytes FROM annals_prune($1, $2, $3)";
+    let row = sqlx::query(PARTITION).bind(Time(before)).bind(number(below)).fetch_one(pool).await?;
+    if let Some(removed) = removed(&row)? {
+        return Ok(removed);
+    }
+    let row = sqlx::query(ROWS)
+        .bind(Time(before))
+        .bind(number(below))
+        .bind(i32::try_from(limit).unwrap_or(i32::MAX))
+        .fetch_one(pool)
+        .await?;
+    Ok(removed(&row)?.unwrap_or_default())
+}
+
+fn removed(row: &PgRow) -> sqlx::Result<Option<Removed>> {
+    let (events, bytes): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(events.zip(bytes).map(|(events, bytes)| Removed {
+        events: events.unsigned_abs(),
+        bytes: bytes.unsigned_abs(),
+    }))
+}
+
+/// Someone held what the step needed, or both waited for each other.
+fn met_a_lock(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| matches!(&*code, "40P01" | "55P03"))
+}

@@ -1,0 +1,111 @@
+//! The log's tiles, as rows.
+
+use std::collections::HashMap;
+
+use sqlx::postgres::PgPool;
+use sqlx::{PgConnection, Row};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::{Edge, Hash, Tile, TileReader, root_at};
+use crate::postgres::{Failure, number};
+
+/// Tiles that are about to be written, in the order of annals_log_extend's
+/// parameters.
+#[derive(Default)]
+pub(super) struct Written {
+    levels: Vec<i16>,
+    places: Vec<i64>,
+    tiles: Vec<Vec<u8>>,
+}
+
+impl Written {
+    pub(super) fn push(&mut self, tile: Tile<'_>) {
+        self.levels.push(i16::from(tile.level));
+        self.places.push(number(tile.index));
+        self.tiles.push(tile.hashes.as_flattened().to_vec());
+    }
+
+    pub(super) async fn write(self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        sqlx::query("SELECT annals_log_extend($1, $2, $3)")
+            .bind(self.levels)
+            .bind(self.places)
+            .bind(self.tiles)
+            .execute(connection)
+            .await
+            .map(drop)
+    }
+}
+
+/// The edge of a log of `size` leaves, from the tiles at it by level, as
+/// annals_append answers them.
+pub(super) fn edge(size: u64, tiles: Vec<Option<Vec<u8>>>) -> Result<Edge> {
+    let at_edge = tiles.into_iter().enumerate().filter_map(|(level, tile)| {
+        let level = u8::try_from(level).ok()?;
+        let place = size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
+        Some(((level, place), hashes(&tile?)))
+    });
+    Edge::load(size, &mut Held(at_edge.collect()))
+}
+
+pub(super) fn hashes(bytes: &[u8]) -> Vec<Hash> {
+    bytes.as_chunks::<32>().0.to_vec()
+}
+
+/// Tiles in memory.
+#[derive(Default)]
+pub(super) struct Held(pub(super) HashMap<(u8, u64), Vec<Hash>>);
+
+impl TileReader for Held {
+    fn read_tile(&mut self, level: u8, index: u64, _width: usize) -> Result<Vec<Hash>> {
+        self.0.get(&(level, index)).cloned().ok_or_else(|| {
+            let doing = format!("read tile {index} of level {level} of the log");
+            Error::new(ErrorKind::Damaged, doing, "it is missing")
+                .hint("the store was altered or damaged: restore a backup")
+        })
+    }
+}
+
+/// Reads tiles by their places.
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    places: &[(u8, u64)],
+) -> Result<Held, Failure> {
+    let (levels, indexes): (Vec<i16>, Vec<i64>) =
+        places.iter().map(|(level, index)| (i16::from(*level), number(*index))).unzip();
+    let rows = sqlx::query(
+        "SELECT level, idx, hashes FROM unnest($1::int2[], $2::int8[]) AS wanted (level, idx) \
+         JOIN annals_log_tiles USING (level, idx)",
+    )
+    .bind(levels)
+    .bind(indexes)
+    .fetch_all(connection)
+    .await?;
+    let mut held = Held::default();
+    for row in rows {
+        let level = u8::try_from(row.try_get::<i16, _>(0)?).unwrap_or(u8::MAX);
+        let index = row.try_get::<i64, _>(1)?.unsigned_abs();
+        held.0.insert((level, index), hashes(row.try_get::<&[u8], _>(2)?));
+    }
+    Ok(held)
+}
+
+/// The log's size.
+pub(super) async fn size(connection: &mut PgConnection) -> sqlx::Result<u64> {
+    let size: i64 =
+        sqlx::query_scalar("SELECT size FROM annals_log_head").fetch_one(connection).await?;
+    Ok(size.unsigned_abs())
+}
+
+/// The log's size and root as the tiles have it.
+pub(super) async fn root(pool: PgPool) -> Result<(u64, Hash), Failure> {
+    let mut snapshot = super::read::snapshot(&pool).await?;
+    let size = size(&mut snapshot).await?;
+    // A root is made of the tiles at the edge alone.
+    let places: Vec<(u8, u64)> =
+        (0..7).map(|level| (level, size >> (8 * (u32::from(level) + 1)))).collect();
+    let mut held = read(&mut snapshot, &places).await?;
+    if size == 0 {
+        return Ok((0, root_at(0, &mut held)?));
+    }
+    Ok((size, Edge::load(size, &mut held)?.root()))
+}

@@ -1,0 +1,329 @@
+//! Queries: a walk along one index, in the order that people read.
+//!
+//! Every query is one keyset walk along the index that fits its filter best, and
+//! tests the rest of the filter on each row. The indexes end in the id, and so in
+//! the millisecond: the rows of one millisecond are put into their order here, or
+//! by the server if there are many of them. After [`MAX_SCANNED`] rows a page ends
+//! with what was found, and its cursor goes on from there.
+
+use sqlx::postgres::{PgArguments, PgPool, PgRow, Postgres};
+use sqlx::{Arguments, AssertSqlSafe, PgConnection, Row};
+use uuid::Uuid;
+
+use super::super::Stored;
+use super::read::{ANSWER_BYTES, columns, stored};
+use crate::error::Result;
+use crate::event::Timestamp;
+use crate::postgres::{Failure, Time, number};
+use crate::query::{Cursor, Order, Page, Query};
+
+/// Rows that one statement looks at, at most.
+const SLICE: usize = 4_096;
+
+/// Rows that one page looks at.
+const MAX_SCANNED: usize = 64 * SLICE;
+
+/// A query under way.
+#[derive(Debug)]
+pub(super) struct Walk {
+    query: Query,
+    /// The log's size when the first page was read.
+    size: Option<u64>,
+    /// The last row that was looked at: its time and position.
+    at: Option<(i64, u64)>,
+    scanned: usize,
+    bytes: usize,
+    events: Vec<Stored>,
+}
+
+/// A row that was looked at: its place in the order, and the event, if the columns
+/// let it through.
+type Looked = ((i64, u64), Option<Stored>);
+
+/// Which rows a statement looks at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stretch {
+    /// From a millisecond on, in the order of the ids.
+    From(i64),
+    /// Of one millisecond, those behind the last one, in their order.
+    Within(i64),
+}
+
+impl Walk {
+    pub(super) fn begin(mut query: Query) -> Result<Self> {
+        query.limit = query.limit.clamp(1, Query::MAX_LIMIT);
+        let cursor = query.cursor;
+        if let Some(cursor) = &cursor {
+            cursor.check(&query)?;
+        }
+        Ok(Self {
+            size: cursor.map(|cursor| cursor.size),
+            at: cursor.map(|cursor| (cursor.micros, cursor.position)),
+            query,
+            scanned: 0,
+            bytes: 0,
+            events: Vec::new(),
+        })
+    }
+
+    /// Walks until the page is full, or nothing is left.
+    pub(super) async fn page(mut self, pool: PgPool) -> Result<Page, Failure> {
+        let mut connection = pool.acquire().await?;
+        let more = self.walk(&mut connection).await?;
+        let size = self.size.unwrap_or(0);
+        let next = self.at.filter(|_| more).map(|(micros, position)| Cursor {
+            micros,
+            position,
+            size,
+            query: Cursor::fingerprint(&self.query.filter, self.query.order),
+        });
+        Ok(Page { events: self.events, next })
+    }
+
+    /// The plan of the first statement.
+    pub(super) async fn explain(self, pool: PgPool) -> Result<String, Failure> {
+        let stretch = Stretch::From(self.outermost());
+        let Statement { sql, values } =
+            Statement::of(&self.query, stretch, self.at, u64::MAX, self.first_slice())?;
+        let explain = AssertSqlSafe(format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {sql}"));
+        let rows: Vec<String> = sqlx::query_scalar_with(explain, values).fetch_all(&pool).await?;
+        Ok(rows.join("\n"))
+    }
+
+    /// As many rows as are likely to fill the page.
+    fn first_slice(&self) -> usize {
+        (self.query.limit + self.query.limit / 8 + 8).min(SLICE)
+    }
+
+    /// Answers whether there is more to be found.
+    async fn walk(&mut self, connection: &mut PgConnection) -> Result<bool, Failure> {
+        let size = match self.size {
+            Some(size) => size,
+            None => *self.size.insert(super::tiles::size(connection).await?),
+        };
+        let mut stretch = Some(Stretch::From(self.outermost()));
+        let mut slice = self.first_slice();
+        while let Some(here) = stretch {
+            if self.scanned >= MAX_SCANNED {
+                return Ok(true);
+            }
+            let looked = self.look(connection, here, size, slice).await?;
+            let came = looked.len();
+            let (looked, next) = self.arrange(here, looked, slice);
+            self.scanned += came;
+            let before = self.events.len();
+            for (place, event) in looked {
+                let event = event.filter(|event| self.query.filter.matches_body(&event.body));
+                if let Some(event) = event {
+                    if self.events.len() == self.query.limit || self.bytes >= ANSWER_BYTES {
+                        return Ok(true);
+                    }
+                    self.bytes += event.body.len();
+                    self.events.push(event);
+                }
+                self.at = Some(place);
+            }
+            stretch = next;
+            let found = self.events.len() - before;
+            slice = if found * 2 < came { SLICE.min(slice * 4) } else { slice };
+        }
+        Ok(false)
+    }
+
+    /// The millisecond with which the walk begins.
+    fn outermost(&self) -> i64 {
+        match (self.at, self.query.order) {
+            (Some((micros, _)), _) => micros.div_euclid(1000),
+            (None, Order::NewestFirst) => Timestamp::MAX.as_millis(),
+            (None, Order::OldestFirst) => 0,
+        }
+    }
+
+    /// Puts rows into their order, leaves out those that were looked at before, and
+    /// says where to look next.
+    fn arrange(
+        &self,
+        here: Stretch,
+        mut looked: Vec<Looked>,
+        slice: usize,
+    ) -> (Vec<Looked>, Option<Stretch>) {
+        let full = looked.len() >= slice;
+        let millis = |looked: &Looked| looked.0.0.div_euclid(1000);
+        let step = match self.query.order {
+            Order::NewestFirst => -1,
+            Order::OldestFirst => 1,
+        };
+        let next = match (here, looked.last().map(millis)) {
+            (Stretch::Within(_), _) if full => Some(here),
+            (Stretch::Within(millis), _) => Some(Stretch::From(millis + step)),
+            (Stretch::From(_), Some(last)) if full => {
+                // There may be more of the last millisecond.
+                let whole = looked.partition_point(|row| millis(row) != last);
+                looked.truncate(whole);
+                Some(if whole == 0 { Stretch::Within(last) } else { Stretch::From(last) })
+            }
+            _ => None,
+        };
+        if matches!(here, Stretch::From(_)) {
+            match self.query.order {
+                Order::NewestFirst => looked.sort_by_key(|row| std::cmp::Reverse(row.0)),
+                Order::OldestFirst => looked.sort_by_key(|row| row.0),
+            }
+            looked.retain(|row| self.is_beyond(row.0));
+        }
+        (looked, next)
+    }
+
+    /// Whether a place comes after the last one that was looked at.
+    fn is_beyond(&self, place: (i64, u64)) -> bool {
+        self.at.is_none_or(|at| match self.query.order {
+            Order::NewestFirst => place < at,
+            Order::OldestFirst => place > at,
+        })
+    }
+
+    async fn look(
+        &self,
+        connection: &mut PgConnection,
+        stretch: Stretch,
+        size: u64,
+        slice: usize,
+    ) -> Result<Vec<Looked>, Failure> {
+        let statement = Statement::of(&self.query, stretch, self.at, size, slice)?;
+        let rows = sqlx::query_with(AssertSqlSafe(statement.sql), statement.values)
+            .fetch_all(connection)
+            .await?;
+        let looked = |row: &PgRow| -> Result<Looked, Failure> {
+            let time: Time = row.try_get(4)?;
+            let position = row.try_get::<i64, _>(0)?.unsigned_abs();
+            let through = row.try_get::<Option<&str>, _>(3)?.is_some();
+            let event = if through { Some(stored(row)?) } else { None };
+            Ok(((time.0.as_micros(), position), event))
+        };
+        rows.iter().map(looked).collect()
+    }
+}
+
+/// A statement and its values.
+struct Statement {
+    sql: String,
+    values: PgArguments,
+}
+
+impl Statement {
+    /// The statement for a stretch of a walk. A row that the filter does not let
+    /// through comes without its body.
+    fn of(
+        query: &Query,
+        stretch: Stretch,
+        at: Option<(i64, u64)>,
+        size: u64,
+        slice: usize,
+    ) -> Result<Self, Failure> {
+        let mut values = Values::default();
+        let filter = &query.filter;
+        let mut narrow = Vec::new();
+        let mut through = vec![format!("a.first + e.rank < {}", values.add(number(size))?)];
+        let mut decided = None;
+        if let Some(entity) = &filter.entity {
+            decided = Some("entity");
+            narrow.push(format!("e.entity_type = {}", values.add(entity.kind.to_string())?));
+            narrow.push(match &entity.id {
+                Some(id) => format!("e.entity_id = {}", values.add(id.to_string())?),
+                None => "e.entity_id IS NULL".to_owned(),
+            });
+        }
+        if let Some(actor) = &filter.actor {
+            let condition = format!("e.actor_id = {}", values.add(actor.id.clone())?);
+            if decided.is_none() { &mut narrow } else { &mut through }.push(condition);
+            decided = decided.or(Some("actor"));
+            if let Some(kind) = &actor.kind {
+                through.push(format!("e.actor_type = {}", values.add(kind.clone())?));
+            }
+        }
+        if let Some(tenant) = &filter.tenant {
+            let condition = format!("e.tenant = {}", values.add(tenant.clone())?);
+            if decided.is_none() { &mut narrow } else { &mut through }.push(condition);
+        }
+        let outcome = filter.outcome.map(|outcome| outcome.as_str().to_owned());
+        let rest = [
+            ("entity_type", filter.entity_type.clone()),
+            ("action", filter.action.clone()),
+            ("outcome", outcome),
+            ("request_id", filter.request.clone()),
+        ];
+        for (column, wanted) in rest {
+            if let Some(wanted) = wanted {
+                through.push(format!("e.{column} = {}", values.add(wanted)?));
+            }
+        }
+        // The index knows milliseconds, the column the rest.
+        if let Some(since) = filter.since {
+            narrow.push(format!("e.id >= {}", values.add(first_of(since.as_millis()))?));
+            through.push(format!("e.occurred_at >= {}", values.add(Time(since))?));
+        }
+        if let Some(until) = filter.until {
+            narrow.push(format!("e.id < {}", values.add(first_of(until.as_millis() + 1))?));
+            through.push(format!("e.occurred_at < {}", values.add(Time(until))?));
+        }
+        let (beyond, direction) = match query.order {
+            Order::NewestFirst => ("<", "DESC"),
+            Order::OldestFirst => (">", "ASC"),
+        };
+        let order = match (stretch, query.order) {
+            (Stretch::From(millis), Order::NewestFirst) => {
+                narrow.push(format!("e.id < {}", values.add(first_of(millis + 1))?));
+                format!("e.id {direction}")
+            }
+            (Stretch::From(millis), Order::OldestFirst) => {
+                narrow.push(format!("e.id >= {}", values.add(first_of(millis))?));
+                format!("e.id {direction}")
+            }
+            (Stretch::Within(millis), _) => {
+                narrow.push(format!("e.id >= {}", values.add(first_of(millis))?));
+                narrow.push(format!("e.id < {}", values.add(first_of(millis + 1))?));
+                if let Some((micros, position)) = at {
+                    let time = Time(Timestamp::from_micros(micros).unwrap_or(Timestamp::MIN));
+                    narrow.push(format!(
+                        "(e.occurred_at, a.first + e.rank) {beyond} ({}, {})",
+                        values.add(time)?,
+                        values.add(number(position))?
+                    ));
+                }
+                format!("e.occurred_at {direction}, a.first + e.rank {direction}")
+            }
+        };
+        // The slice stands in the statement, so that the planner knows how few rows
+        // are wanted.
+        let sql = format!(
+            "SELECT {}, CASE WHEN {} THEN e.body END, e.occurred_at \
+             FROM annals_events e JOIN annals_appends a ON a.number = e.append \
+             WHERE {} ORDER BY {order} LIMIT {slice}",
+            columns!().trim_end_matches(", e.body"),
+            through.join(" AND "),
+            narrow.join(" AND "),
+        );
+        Ok(Self { sql, values: values.0 })
+    }
+}
+
+/// The smallest id of a millisecond; of one beyond what an id can say, the largest
+/// id.
+fn first_of(millis: i64) -> Uuid {
+    let millis = u128::from(millis.max(0).unsigned_abs());
+    Uuid::from_u128(millis.saturating_mul(1 << 80))
+}
+
+/// Values, and what they are called in the statement.
+#[derive(Default)]
+struct Values(PgArguments);
+
+impl Values {
+    fn add<'q, T>(&mut self, value: T) -> Result<String, Failure>
+    where
+        T: sqlx::Encode<'q, Postgres> + sqlx::Type<Postgres>,
+    {
+        self.0.add(value).map_err(sqlx::Error::Encode)?;
+        Ok(format!("${}", self.0.len()))
+    }
+}
