@@ -53,17 +53,20 @@ pub fn rows(batch: &[Record], number: i64) -> Vec<u8> {
     bytes
 }
 
-/// Copies batches into a table over a connection each; the seconds that it took.
+/// Copies batches into a table over a number of connections, which take turns as
+/// workers do; the seconds that it took.
 pub async fn copy(
     pool: &PgPool,
     table: &str,
     batches: Vec<Vec<u8>>,
     connections: usize,
 ) -> Outcome<f64> {
-    let share = batches.len().div_ceil(connections);
     let mut open = Vec::new();
-    for part in batches.chunks(share) {
-        open.push((pool.acquire().await?, part.to_vec()));
+    for _ in 0..connections {
+        open.push((pool.acquire().await?, Vec::new()));
+    }
+    for (number, batch) in batches.into_iter().enumerate() {
+        open[number % connections].1.push(batch);
     }
     let statement = format!("COPY {table} FROM STDIN (FORMAT binary)");
     let began = Instant::now();

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::postgres::PgPool;
-use sqlx::{PgConnection, Row};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, raw_sql};
 use uuid::Uuid;
 
 use super::super::{Appended, Record};
@@ -28,6 +28,9 @@ use crate::postgres::{Failure, number};
 
 /// Numbers of appends that a handle draws at a time.
 const BLOCK: i64 = 1_000;
+
+/// Leaves that are hashed before others on the thread get their turn.
+const HASHED: usize = 32;
 
 /// How often a batch is begun again because somebody else was at the same events.
 const TRIES: usize = 20;
@@ -203,19 +206,46 @@ impl<'a> Append<'a> {
             return Ok(());
         }
         let append = self.memory.number(self.pool).await?;
-        let mut transaction = self.pool.begin().await?;
-        let mut leaves = vec![Hash::default(); self.rows.len()];
-        for part in &parts {
-            self.copy(&mut transaction, part, append, &mut leaves).await?;
-        }
-        let (first, edge) = self.place(&mut transaction, &parts, append, &leaves).await?;
-        transaction.commit().await?;
+        let mut connection = self.pool.acquire().await?;
+        let (first, edge) = match self.transact(&mut connection, &parts, append).await {
+            Ok(placed) => placed,
+            Err(stopped) => {
+                // What cannot be rolled back goes with its connection.
+                if connection.execute("ROLLBACK").await.is_err() {
+                    drop(connection.detach());
+                }
+                return Err(stopped);
+            }
+        };
         self.memory.lock().edge = Some(edge);
         for (index, rank) in &self.rows {
             let position = first + u64::from(rank.unsigned_abs());
             self.answers[*index] = Some(Appended::Inserted(position));
         }
         Ok(())
+    }
+
+    /// Begins a transaction, and commits it with its last statement. Not with sqlx's
+    /// own, whose commit would be one more round trip under the log's lock.
+    async fn transact(
+        &self,
+        connection: &mut PgConnection,
+        parts: &[Part],
+        append: i64,
+    ) -> Result<(u64, Edge), Stopped> {
+        connection.execute("BEGIN").await?;
+        let mut leaves = vec![Hash::default(); self.rows.len()];
+        for part in parts {
+            self.copy(connection, part, append, &mut leaves).await?;
+        }
+        let (first, mut edge) = self.place(connection, parts, append).await?;
+        let mut written = Written::default();
+        edge.append(&leaves, |tile| {
+            written.push(tile);
+            Ok::<_, Error>(())
+        })?;
+        connection.execute(raw_sql(AssertSqlSafe(written.and_commit()))).await?;
+        Ok((first, edge))
     }
 
     /// Finds the partition of each record; those of a dropped one are refused.
@@ -255,11 +285,9 @@ impl<'a> Append<'a> {
     ) -> Result<(), Stopped> {
         let mut copy = connection.copy_in_raw(&part.partition.copy()).await?;
         let mut rows = Rows::begin();
-        for (index, rank) in &self.rows[part.rows.clone()] {
-            let (record, salt) = (&self.batch[*index], &self.salts[*index]);
-            rows.push(record, append, *rank, salt);
-            let leaf = log::entry(record.id, &log::commitment(salt, record.body()));
-            leaves[usize::try_from(*rank).unwrap_or(0)] = log::leaf_hash(&leaf);
+        let mut all = &self.rows[part.rows.clone()];
+        for (index, rank) in all {
+            rows.push(&self.batch[*index], append, *rank, &self.salts[*index]);
             if rows.is_full() {
                 copy.send(rows.bytes()).await?;
                 rows.sent();
@@ -267,17 +295,28 @@ impl<'a> Append<'a> {
         }
         rows.end();
         copy.send(rows.bytes()).await?;
+        while let Some((some, rest)) =
+            all.split_at_checked(HASHED.min(all.len())).filter(|(some, _)| !some.is_empty())
+        {
+            for (index, rank) in some {
+                let (record, salt) = (&self.batch[*index], &self.salts[*index]);
+                let entry = log::entry(record.id, &log::commitment(salt, record.body()));
+                leaves[usize::try_from(*rank).unwrap_or(0)] = log::leaf_hash(&entry);
+            }
+            all = rest;
+            tokio::task::yield_now().await;
+        }
         copy.finish().await?;
         Ok(())
     }
 
-    /// Locks the log, gives the append its positions and writes the tiles.
+    /// Locks the log and gives the append its positions; answers the first, and the
+    /// log's edge before it.
     async fn place(
         &self,
         connection: &mut PgConnection,
         parts: &[Part],
         append: i64,
-        leaves: &[Hash],
     ) -> Result<(u64, Edge), Stopped> {
         let edge = self.memory.lock().edge.take();
         let id_at = |at: usize| self.id(self.rows[at].0);
@@ -302,17 +341,11 @@ impl<'a> Append<'a> {
         if newest_pruned.is_some_and(|newest| id_at(0) <= newest) {
             self.expect_none_pruned(connection).await?;
         }
-        let mut edge = match edge {
+        let edge = match edge {
             Some(edge) if edge.size() == first => edge,
             // Another handle has appended since.
             _ => tiles::edge(first, row.try_get::<Option<Vec<_>>, _>(1)?.unwrap_or_default())?,
         };
-        let mut written = Written::default();
-        edge.append(leaves, |tile| {
-            written.push(tile);
-            Ok::<_, Error>(())
-        })?;
-        written.write(connection).await?;
         Ok((first, edge))
     }
 

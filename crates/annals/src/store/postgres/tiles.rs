@@ -9,30 +9,36 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::log::{Edge, Hash, Tile, TileReader, root_at};
 use crate::postgres::{Failure, number};
 
-/// Tiles that are about to be written, in the order of annals_log_extend's
-/// parameters.
+/// Tiles that are about to be written, as the values of a statement: numbers and
+/// hexadecimal digits.
 #[derive(Default)]
 pub(super) struct Written {
-    levels: Vec<i16>,
-    places: Vec<i64>,
-    tiles: Vec<Vec<u8>>,
+    levels: String,
+    places: String,
+    tiles: String,
 }
 
 impl Written {
     pub(super) fn push(&mut self, tile: Tile<'_>) {
-        self.levels.push(i16::from(tile.level));
-        self.places.push(number(tile.index));
-        self.tiles.push(tile.hashes.as_flattened().to_vec());
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        if !self.levels.is_empty() {
+            self.levels.push(',');
+            self.places.push(',');
+            self.tiles.push(',');
+        }
+        self.levels.push_str(&tile.level.to_string());
+        self.places.push_str(&tile.index.to_string());
+        self.tiles.push_str("\\\\x");
+        for byte in tile.hashes.as_flattened() {
+            self.tiles.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            self.tiles.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
     }
 
-    pub(super) async fn write(self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        sqlx::query("SELECT annals_log_extend($1, $2, $3)")
-            .bind(self.levels)
-            .bind(self.places)
-            .bind(self.tiles)
-            .execute(connection)
-            .await
-            .map(drop)
+    /// The statements that write them and end the transaction, in one round trip.
+    pub(super) fn and_commit(&self) -> String {
+        let Self { levels, places, tiles } = self;
+        format!("SELECT annals_log_extend('{{{levels}}}', '{{{places}}}', '{{{tiles}}}'); COMMIT")
     }
 }
 

@@ -59,7 +59,7 @@ async fn the_tables_are_made_once_by_many_that_start_together() {
     server.sql(database, "UPDATE annals_queue_head SET version = 99");
     let newer = PostgresTransport::open(&url).await.unwrap_err();
     assert_eq!(newer.kind(), ErrorKind::Usage);
-    assert!(newer.to_string().contains("version 99") && newer.to_string().contains("upgrade"));
+    assert!(newer.to_string().contains("version 99") && newer.to_string().contains("newer Annals"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
