@@ -6,8 +6,8 @@ use annals::config::Flag;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    config, doctor, failed, history, init, migrate, prune, query, record, recover, serve, stats,
-    tail, up, work,
+    attach, config, doctor, failed, history, init, migrate, prune, query, record, recover, serve,
+    stats, tail, up, work,
 };
 use crate::demo;
 
@@ -115,6 +115,10 @@ pub(crate) enum Command {
     Prune(prune::Prune),
     /// Create the tables
     Migrate(migrate::Migrate),
+    /// Capture every change of these tables with triggers
+    Attach(attach::Attach),
+    /// No longer capture the changes of these tables
+    Detach(attach::Detach),
     /// Check the installation
     Doctor(doctor::Doctor),
     /// Show every setting, its value and where it came from

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod attach;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod failed;
@@ -36,6 +37,8 @@ pub(crate) async fn run(command: Command, session: Session) -> Result<(), Failur
         Command::Failed(failed) => failed.run(&session).await,
         Command::Recover(recover) => recover.run(&session).await,
         Command::Prune(prune) => prune.run(&session).await,
+        Command::Attach(attach) => attach.run(&session).await,
+        Command::Detach(detach) => detach.run(&session).await,
         Command::Migrate(migrate) => migrate.run(&session).await,
         Command::Doctor(doctor) => doctor.run(&session).await,
         Command::Config(config) => config.run(&session),

@@ -6,6 +6,8 @@
 //!
 //! The modules stand in the order of that flow.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub mod attach;
 pub mod capture;
 pub mod change;
 #[cfg(feature = "config")]

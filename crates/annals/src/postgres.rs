@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sqlx::PgConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPool, PgPoolOptions};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -243,10 +243,23 @@ fn thread_of_its_own() -> std::io::Result<Thread> {
     Ok((handle, running, thread))
 }
 
+/// The SQLSTATE of what our own functions refuse.
+const OURS: &str = "AN001";
+
 /// Says what an error of PostgreSQL means for who operates it.
 pub(crate) fn explain(doing: impl Into<String>, error: sqlx::Error) -> Error {
     let code = error.as_database_error().and_then(|error| error.code().map(String::from));
     let (kind, hint) = match &error {
+        // Our own functions say what to do.
+        sqlx::Error::Database(found) if code.as_deref() == Some(OURS) => {
+            let found = found.try_downcast_ref::<PgDatabaseError>();
+            let told = |error: Error| match found.and_then(PgDatabaseError::hint) {
+                Some(hint) => error.hint(hint),
+                None => error,
+            };
+            let what = found.map_or("", PgDatabaseError::message);
+            return told(Error::new(ErrorKind::Usage, doing, what)).caused_by(error);
+        }
         sqlx::Error::Database(_) => meaning(code.as_deref().unwrap_or_default()),
         sqlx::Error::Tls(_) => (ErrorKind::Away, Some("check sslmode and sslrootcert in the URL")),
         sqlx::Error::PoolTimedOut => {

@@ -29,6 +29,36 @@ pub struct Defaults {
     pub context: Context,
 }
 
+/// A key as it is written, with the comma before it and the colon behind it.
+type Key = &'static str;
+
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
+impl Defaults {
+    /// What is known, as a JSON object with the fields of an event.
+    #[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
+    pub(crate) fn to_json(&self) -> Result<String, EventFault> {
+        let mut out = vec![b'{'];
+        let mut write = Writer { out: &mut out, faults: Vec::new() };
+        if let Some(actor) = &self.actor {
+            write.key(key!("actor"));
+            write.actor(actor, 0);
+        }
+        write.indexed(key!("tenant"), "tenant", self.tenant.as_ref());
+        write.context(&self.context, None, None);
+        if let Some(reason) = &self.reason {
+            write.text(key!("reason"), reason);
+        }
+        EventFault::from_list(std::mem::take(&mut write.faults))?;
+        out.push(b'}');
+        Ok(String::from_utf8(out).unwrap_or_else(|_| "{}".to_owned()))
+    }
+}
+
 /// What goes into an encoded event beside the event itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp<'a> {
@@ -81,15 +111,6 @@ const PRODUCER_RESERVE: usize = 128;
 /// lock that orders a process's events. `id` needs no escaping.
 pub(crate) fn write_producer(id: &str, seq: Option<u64>, out: &mut Vec<u8>) {
     Writer { out, faults: Vec::new() }.producer(id, seq);
-}
-
-/// A key as it is written, with the comma before it and the colon behind it.
-type Key = &'static str;
-
-macro_rules! key {
-    ($name:literal) => {
-        concat!(",\"", $name, "\":")
-    };
 }
 
 struct Writer<'a> {

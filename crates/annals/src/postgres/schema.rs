@@ -60,34 +60,46 @@ impl Schema {
             .hint("a newer Annals wrote them: use that one or a newer one"))
     }
 
-    /// Answers the version that the tables have then.
-    async fn migrate(&self, pool: PgPool) -> sqlx::Result<usize> {
-        let newest = self.migrations.len();
+    async fn migrate(&'static self, pool: PgPool) -> sqlx::Result<usize> {
         let mut transaction = pool.begin().await?;
+        let version = self.bring(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(version)
+    }
+
+    /// Makes the tables or brings them up to date in a transaction; answers the
+    /// version that they have then.
+    pub(crate) async fn bring(&self, transaction: &mut PgConnection) -> sqlx::Result<usize> {
+        let newest = self.migrations.len();
         // Without the lock first, since nearly always there is nothing to do.
-        let mut version = self.found(&mut transaction).await?.unwrap_or(0);
-        if version < newest {
-            sqlx::query("SELECT pg_advisory_xact_lock($1)")
-                .bind(LOCK)
-                .execute(&mut *transaction)
-                .await?;
-            version = self.found(&mut transaction).await?.unwrap_or(0);
-            // What functions remember as their search_path.
-            sqlx::query(
-                "SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)",
-            )
+        let mut version = self.found(transaction).await?.unwrap_or(0);
+        if version >= newest {
+            return Ok(version);
+        }
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(LOCK)
             .execute(&mut *transaction)
             .await?;
-        }
+        version = self.found(transaction).await?.unwrap_or(0);
+        // What functions remember as their search_path.
+        let before: String = sqlx::query_scalar(
+            "WITH before AS (SELECT current_setting('search_path') AS path) SELECT path FROM before, \
+             set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)",
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
         for &migration in self.migrations.iter().skip(version) {
             transaction.execute(sqlx::raw_sql(migration)).await?;
         }
-        transaction.commit().await?;
+        sqlx::query("SELECT set_config('search_path', $1, true)")
+            .bind(before)
+            .execute(transaction)
+            .await?;
         Ok(version.max(newest))
     }
 
     /// The version of the tables, `None` if there are none.
-    async fn found(&self, connection: &mut PgConnection) -> sqlx::Result<Option<usize>> {
+    pub(crate) async fn found(&self, connection: &mut PgConnection) -> sqlx::Result<Option<usize>> {
         // Not to_regclass, which may answer from what this connection knew before it
         // waited for the lock.
         let known: bool = sqlx::query_scalar(

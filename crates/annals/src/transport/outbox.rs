@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use crate::capture::{Audit, Prepared};
+use crate::context::Scope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId};
 
@@ -17,6 +18,10 @@ pub trait Outbox: private::Sealed + Send {
     /// Inserts one event, in one round trip.
     #[doc(hidden)]
     async fn enqueue(&mut self, prepared: Prepared) -> Result<(), sqlx::Error>;
+
+    /// Keeps what a scope knows for the triggers of attached tables.
+    #[doc(hidden)]
+    async fn tell(&mut self, scope: String) -> Result<(), sqlx::Error>;
 
     /// Whether an error says that there is no queue.
     #[doc(hidden)]
@@ -47,6 +52,10 @@ where
         (**self).enqueue(prepared).await
     }
 
+    async fn tell(&mut self, scope: String) -> Result<(), sqlx::Error> {
+        (**self).tell(scope).await
+    }
+
     fn has_no_tables(error: &dyn sqlx::error::DatabaseError) -> bool {
         <D::Connection as Outbox>::has_no_tables(error)
     }
@@ -68,17 +77,35 @@ impl Audit {
     /// rolled back.
     pub async fn record_in<C: Outbox>(&self, on: &mut C, event: Event) -> Result<EventId> {
         let prepared = self.prepare(&event)?;
+        const DOING: &str = "record an event in the application's transaction";
         let enqueued = on.enqueue(prepared).await;
-        enqueued.map(|()| event.id).map_err(explain::<C>)
+        enqueued.map(|()| event.id).map_err(|error| explain::<C>(DOING, error))
     }
 }
 
-fn explain<C: Outbox>(error: sqlx::Error) -> Error {
-    const DOING: &str = "record an event in the application's transaction";
+impl Scope {
+    /// Tells the triggers of attached tables ([`crate::attach`]) what this scope
+    /// knows: who acts, from where, why. In PostgreSQL that holds until the
+    /// transaction ends. SQLite has nothing that ends with a transaction: there it
+    /// holds until it is told anew, for a minute at most, so tell it in each
+    /// transaction.
+    ///
+    /// # Errors
+    /// Every fault of the scope's texts; otherwise what sqlx says, after which the
+    /// transaction should be rolled back.
+    pub async fn tell_triggers<C: Outbox>(&self, on: &mut C) -> Result<()> {
+        const DOING: &str = "tell the triggers of attached tables who acts";
+        let known = self.defaults().to_json();
+        let known = known.map_err(|fault| Error::new(ErrorKind::Event, DOING, fault))?;
+        on.tell(known).await.map_err(|error| explain::<C>(DOING, error))
+    }
+}
+
+fn explain<C: Outbox>(doing: &'static str, error: sqlx::Error) -> Error {
     let explained = if error.as_database_error().is_some_and(C::has_no_tables) {
-        Error::new(ErrorKind::Usage, DOING, "this database has no queue of annals").hint(C::TABLES)
+        Error::new(ErrorKind::Usage, doing, "this database has no queue of annals").hint(C::TABLES)
     } else {
-        Error::new(ErrorKind::Away, DOING, &error)
+        Error::new(ErrorKind::Away, doing, &error)
     };
     explained.caused_by(error)
 }

@@ -26,6 +26,7 @@ use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want,
 use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
 use crate::postgres::{Server, number};
+pub(crate) use queue::QUEUE;
 use queue::Received;
 
 /// Inserts one event, for applications that enqueue inside their own transaction
@@ -83,7 +84,7 @@ impl PostgresTransport {
 
     /// The server, with its tables.
     async fn server(&self) -> Result<&Server> {
-        self.prepared.get_or_try_init(|| queue::SCHEMA.prepare(&self.server)).await?;
+        self.prepared.get_or_try_init(|| QUEUE.prepare(&self.server)).await?;
         Ok(&self.server)
     }
 

@@ -34,6 +34,8 @@ pub const ENQUEUE: &str = "INSERT INTO annals_queue (seq, id, sent_at, body) VAL
      1 + max(coalesce((SELECT max(seq) FROM annals_queue), 0), \
              (SELECT leased FROM annals_queue_head)), ?1, ?2, ?3)";
 
+pub(crate) use queue::prepare as prepare_queue;
+
 /// A queue in a SQLite database.
 #[derive(Debug)]
 pub struct SqliteTransport {

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod accept;
+#[cfg(feature = "sqlite")]
+mod attach;
 mod capture;
 #[cfg(feature = "derive")]
 mod derive;

@@ -19,7 +19,8 @@ use crate::event::{Timestamp, accept_waiting};
 use crate::postgres::schema::Schema;
 use crate::postgres::{Time, micros, number};
 
-pub(super) static SCHEMA: Schema = Schema {
+/// The tables of the queue.
+pub(crate) static QUEUE: Schema = Schema {
     marker: "annals_queue_head",
     version: "SELECT version FROM annals_queue_head",
     migrations: &[include_str!("../../../migrations/postgres/queue_1.sql")],

@@ -24,6 +24,14 @@ impl Outbox for PgConnection {
             .map(drop)
     }
 
+    async fn tell(&mut self, scope: String) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT set_config('annals.context', $1, true)")
+            .bind(scope)
+            .execute(self)
+            .await
+            .map(drop)
+    }
+
     fn has_no_tables(error: &dyn DatabaseError) -> bool {
         // undefined_table
         error.code().is_some_and(|code| code == "42P01")

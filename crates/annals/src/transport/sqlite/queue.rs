@@ -19,7 +19,7 @@ const SPARE_PAGES: i64 = 1024;
 const SHRINK_PAGES: i64 = 256;
 
 /// Makes the tables, or checks that they are ours.
-pub(super) fn prepare(db: &mut Connection) -> Result<()> {
+pub(crate) fn prepare(db: &mut Connection) -> Result<()> {
     let path = db.path().unwrap_or_default().to_owned();
     let doing = || format!("open the transport sqlite:{path}");
     if !has_tables(db).map_err(|error| explain(doing(), error))? {

@@ -25,7 +25,18 @@ impl Outbox for SqliteConnection {
             .map(drop)
     }
 
+    async fn tell(&mut self, scope: String) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "INSERT INTO annals_context (one, told, until) VALUES (1, ?1, unixepoch() + 60) \
+             ON CONFLICT (one) DO UPDATE SET told = excluded.told, until = excluded.until",
+        )
+        .bind(scope)
+        .execute(self)
+        .await
+        .map(drop)
+    }
+
     fn has_no_tables(error: &dyn DatabaseError) -> bool {
-        error.message().contains("no such table: annals_queue")
+        error.message().contains("no such table: annals_")
     }
 }

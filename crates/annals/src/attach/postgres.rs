@@ -1,0 +1,137 @@
+//! Triggers on PostgreSQL tables. The work is done by functions in the database
+//! (migrations/postgres/capture_1.sql), since the triggers need them as well.
+
+use sqlx::postgres::PgPool;
+use sqlx::{PgConnection, Row};
+
+use super::{AttachOptions, Attached, Mode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::schema::Schema;
+use crate::postgres::{Failure, Server};
+use crate::transport::postgres::QUEUE;
+
+static SCHEMA: Schema = Schema {
+    marker: "annals_capture_head",
+    version: "SELECT version FROM annals_capture_head",
+    migrations: &[include_str!("../../migrations/postgres/capture_1.sql")],
+};
+
+const WHAT: &str = "the tables of";
+
+pub(super) async fn attach(
+    url: &str,
+    tables: &[String],
+    options: &AttachOptions,
+    mode: Mode,
+) -> Result<Vec<String>> {
+    let server = Server::new(url, WHAT, &[])?;
+    server.check().await?;
+    let (tables, options) = (tables.to_vec(), options.clone());
+    let work = move |pool: PgPool| async move {
+        let mut transaction = pool.begin().await?;
+        for schema in [&QUEUE, &SCHEMA] {
+            schema.bring(&mut transaction).await?;
+        }
+        let operations: Vec<&str> =
+            options.operations.iter().map(|operation| operation.as_str()).collect();
+        let mut statements = Vec::new();
+        for table in &tables {
+            let relation = find(&mut transaction, table).await?;
+            let did: Vec<String> =
+                sqlx::query_scalar("SELECT annals_attach($1::oid::regclass, $2, $3, $4, $5)")
+                    .bind(relation)
+                    .bind(&options.entity_type)
+                    .bind(&options.exclude)
+                    .bind(&options.redact)
+                    .bind(&operations)
+                    .fetch_all(&mut *transaction)
+                    .await?;
+            statements.extend(did);
+        }
+        end(transaction, mode).await?;
+        Ok::<_, Failure>(statements)
+    };
+    server.call("attach the tables of", work).await
+}
+
+pub(super) async fn detach(url: &str, tables: &[String], mode: Mode) -> Result<Vec<String>> {
+    let server = Server::new(url, WHAT, &[])?;
+    SCHEMA.expect(&server).await?;
+    let tables = tables.to_vec();
+    let work = move |pool: PgPool| async move {
+        let mut transaction = pool.begin().await?;
+        let mut statements = Vec::new();
+        for table in &tables {
+            let relation = find(&mut transaction, table).await?;
+            let did: Vec<String> = sqlx::query_scalar("SELECT annals_detach($1::oid::regclass)")
+                .bind(relation)
+                .fetch_all(&mut *transaction)
+                .await?;
+            statements.extend(did);
+        }
+        end(transaction, mode).await?;
+        Ok::<_, Failure>(statements)
+    };
+    server.call("detach the tables of", work).await
+}
+
+pub(super) async fn attached(url: &str) -> Result<Vec<Attached>> {
+    let server = Server::new(url, WHAT, &[])?;
+    server.check().await?;
+    let list = |pool: PgPool| async move {
+        let mut connection = pool.acquire().await?;
+        if SCHEMA.found(&mut connection).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        // A table that was dropped leaves its line; nobody need see it.
+        let rows = sqlx::query(
+            "SELECT a.relation::text, a.entity_type, a.excluded::text[], a.redacted::text[], a.operations, \
+                 coalesce(strpos(p.prosrc, quote_literal(annals_columns_now(a.relation))) > 0, false) \
+             FROM annals_attached a JOIN pg_class c ON c.oid = a.relation \
+                 LEFT JOIN pg_trigger t ON t.tgrelid = a.relation AND t.tgname = 'annals_capture_' || a.operations[1] \
+                 LEFT JOIN pg_proc p ON p.oid = t.tgfoid \
+             ORDER BY 1",
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Attached {
+                    table: row.try_get(0)?,
+                    entity_type: row.try_get(1)?,
+                    excluded: row.try_get(2)?,
+                    redacted: row.try_get(3)?,
+                    operations: row.try_get(4)?,
+                    current: row.try_get(5)?,
+                })
+            })
+            .collect::<sqlx::Result<Vec<Attached>>>()
+    };
+    server.call("list the attached tables of", list).await
+}
+
+async fn end(transaction: sqlx::Transaction<'_, sqlx::Postgres>, mode: Mode) -> sqlx::Result<()> {
+    match mode {
+        Mode::Apply => transaction.commit().await,
+        Mode::DryRun => transaction.rollback().await,
+    }
+}
+
+/// The number of the table that a name means: as in SQL, or to the letter.
+async fn find(connection: &mut PgConnection, name: &str) -> Result<i64, Failure> {
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT coalesce(to_regclass($1), to_regclass(quote_ident($1)))::oid::int8",
+    )
+    .bind(name)
+    .fetch_one(&mut *connection)
+    .await
+    // Not even a name.
+    .or_else(|error| if error.as_database_error().is_some() { Ok(None) } else { Err(error) })?;
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let doing = format!("find the table {name}");
+    Err(Error::new(ErrorKind::Usage, doing, "there is no such table in the search path")
+        .hint("write SCHEMA.TABLE, and quote what is not in lower case: 'public.\"Order\"'")
+        .into())
+}
