@@ -69,7 +69,7 @@ fn named(event: &Event) -> (String, String, String) {
 #[tokio::test]
 async fn values_of_every_kind_arrive() {
     let place = Place::with(
-        "CREATE TABLE \"odd 'name\" (id INTEGER PRIMARY KEY, t TEXT, r REAL, b BLOB, \"a \"\"key\" ANY, \
+        "CREATE TABLE \"odd 'name\" (id INTEGER PRIMARY KEY, t TEXT, r REAL, b BLOB, \"a \"\"key\", \
          n INT GENERATED ALWAYS AS (length(t)) VIRTUAL, secret TEXT, hidden TEXT)",
     );
     let options = AttachOptions {
