@@ -138,7 +138,9 @@ impl Values {
             .into_iter()
             .map(|url| if url == "sync:" { format!("sync:{store}") } else { url })
             .collect();
-        if let Some(shared) = transports.iter().find(|url| **url == store) {
+        // A server's database holds both: each has tables of its own.
+        let file = |url: &&String| url.starts_with("sqlite:") && **url == store;
+        if let Some(shared) = transports.iter().find(file) {
             let what = format!(
                 "the transport and the store are both {}; give each its own file",
                 without_secrets(shared)

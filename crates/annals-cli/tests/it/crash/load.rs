@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::dice::Dice;
-use super::oracle::{Balance, Oracle, Queue};
+use super::oracle::{Balance, Oracle, Queue, Rest};
 use super::poster::Up;
 use super::process::{PATIENCE, Process, assert_nobody_panicked, drain};
 use super::recorder::Recorder;
@@ -162,17 +162,18 @@ impl Load {
     /// must be: the queue and the store are in these files.
     pub(super) fn check(self, queue: &str, store: &str) -> Balance {
         let queue = Queue::Sqlite(self.path(queue));
-        self.check_queue(&queue, store)
+        let store = self.path(store);
+        self.check_all(&queue, &Rest::Sqlite(&store))
     }
 
-    /// As [`Load::check`], with the queue anywhere.
-    pub(super) fn check_queue(mut self, queue: &Queue<'_>, store: &str) -> Balance {
+    /// As [`Load::check`], wherever queue and store are.
+    pub(super) fn check_all(mut self, queue: &Queue<'_>, store: &Rest<'_>) -> Balance {
         self.hush();
         self.dismiss(Signal::TERM);
         drain(&self.here);
         assert_nobody_panicked(&self.here);
         let refused = self.said(Kind::Recorder).matches("error: line ").count();
-        let balance = self.oracle.check(queue, &self.path(store), refused);
+        let balance = self.oracle.check(queue, store, refused);
         println!("{balance:?}, {} under way when killed", self.interrupted);
         assert!(balance.acknowledged > 100, "hardly any load");
         assert_eq!(balance.failed, 0, "no event was to blame");

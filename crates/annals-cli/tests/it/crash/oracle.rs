@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use annals::event::accept;
+use annals::store::Store;
+use annals::store::postgres::PostgresStore;
 use annals::store::sqlite::SqliteStore;
 use annals::{Event, EventId, Timestamp};
 use annals_testbed::postgres::Postgres;
@@ -56,6 +58,41 @@ pub(super) enum Queue<'a> {
     Sqlite(PathBuf),
     /// In this database; while the server was away, in the spool.
     Postgres { server: &'a Postgres, database: &'a str, spool: PathBuf },
+}
+
+/// Where events rest.
+pub(super) enum Rest<'a> {
+    /// In this file.
+    Sqlite(&'a Path),
+    /// In the database of this URL.
+    Postgres(&'a str),
+}
+
+impl Rest<'_> {
+    fn stored(&self) -> Vec<(EventId, Vec<u8>)> {
+        match self {
+            Self::Sqlite(path) => stored(path),
+            Self::Postgres(url) => wait(stored_in_postgres(url)),
+        }
+    }
+}
+
+/// What is in the store of a database, whose log must be sound.
+async fn stored_in_postgres(url: &str) -> Vec<(EventId, Vec<u8>)> {
+    let store = PostgresStore::open_existing(url).await.unwrap();
+    let mut stored = Vec::new();
+    loop {
+        let window = store.window(stored.len() as u64, 5_000).await.unwrap();
+        if window.is_empty() {
+            break;
+        }
+        for event in window {
+            assert_eq!(event.position, stored.len() as u64, "positions have a gap");
+            stored.push((event.id, event.body));
+        }
+    }
+    assert_eq!(store.verify_log().await.unwrap().size, stored.len() as u64);
+    stored
 }
 
 impl Queue<'_> {
@@ -143,9 +180,9 @@ impl Oracle {
 
     /// Checks everything that must hold once the queue was drained, and so many
     /// events were refused.
-    pub(super) fn check(&self, queue: &Queue<'_>, store: &Path, refused: usize) -> Balance {
+    pub(super) fn check(&self, queue: &Queue<'_>, store: &Rest<'_>, refused: usize) -> Balance {
         let book = self.book();
-        let stored = stored(store);
+        let stored = store.stored();
         let failed = queue.failed();
         let mut there = HashSet::new();
         let mut nameless = Nameless::default();
