@@ -6,8 +6,8 @@ use annals::config::Flag;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    attach, config, doctor, failed, history, init, migrate, prune, query, record, recover, serve,
-    stats, tail, up, work,
+    attach, config, doctor, failed, history, index, init, migrate, prune, query, record, recover,
+    serve, stats, tail, up, work,
 };
 use crate::demo;
 
@@ -119,6 +119,8 @@ pub(crate) enum Command {
     Attach(attach::Attach),
     /// No longer capture the changes of these tables
     Detach(attach::Detach),
+    /// Index who created and changed the rows of these tables
+    Index(index::Index),
     /// Check the installation
     Doctor(doctor::Doctor),
     /// Show every setting, its value and where it came from

@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod failed;
 pub(crate) mod history;
+pub(crate) mod index;
 pub(crate) mod init;
 pub(crate) mod migrate;
 pub(crate) mod prune;
@@ -39,6 +40,7 @@ pub(crate) async fn run(command: Command, session: Session) -> Result<(), Failur
         Command::Prune(prune) => prune.run(&session).await,
         Command::Attach(attach) => attach.run(&session).await,
         Command::Detach(detach) => detach.run(&session).await,
+        Command::Index(index) => index.run(&session).await,
         Command::Migrate(migrate) => migrate.run(&session).await,
         Command::Doctor(doctor) => doctor.run(&session).await,
         Command::Config(config) => config.run(&session),

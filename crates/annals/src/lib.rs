@@ -17,6 +17,8 @@ pub mod conformance;
 pub mod context;
 pub mod error;
 pub mod event;
+#[cfg(feature = "postgres")]
+pub mod index;
 pub mod log;
 pub mod query;
 pub mod store;

@@ -205,6 +205,25 @@ impl From<Error> for Failure {
     }
 }
 
+/// The number of the table that a name means: as in SQL, or to the letter.
+pub(crate) async fn find_table(connection: &mut PgConnection, name: &str) -> Result<i64, Failure> {
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT coalesce(to_regclass($1), to_regclass(quote_ident($1)))::oid::int8",
+    )
+    .bind(name)
+    .fetch_one(&mut *connection)
+    .await
+    // Not even a name.
+    .or_else(|error| if error.as_database_error().is_some() { Ok(None) } else { Err(error) })?;
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let doing = format!("find the table {name}");
+    Err(Error::new(ErrorKind::Usage, doing, "there is no such table in the search path")
+        .hint("write SCHEMA.TABLE, and quote what is not in lower case: 'public.\"Order\"'")
+        .into())
+}
+
 /// A number as PostgreSQL's int8 holds it.
 pub(crate) fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

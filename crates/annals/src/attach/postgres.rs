@@ -1,13 +1,13 @@
 //! Triggers on PostgreSQL tables. The work is done by functions in the database
 //! (migrations/postgres/capture_1.sql), since the triggers need them as well.
 
+use sqlx::Row;
 use sqlx::postgres::PgPool;
-use sqlx::{PgConnection, Row};
 
 use super::{AttachOptions, Attached, Mode};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::postgres::schema::Schema;
-use crate::postgres::{Failure, Server};
+use crate::postgres::{Failure, Server, find_table};
 use crate::transport::postgres::QUEUE;
 
 static SCHEMA: Schema = Schema {
@@ -36,7 +36,7 @@ pub(super) async fn attach(
             options.operations.iter().map(|operation| operation.as_str()).collect();
         let mut statements = Vec::new();
         for table in &tables {
-            let relation = find(&mut transaction, table).await?;
+            let relation = find_table(&mut transaction, table).await?;
             let did: Vec<String> =
                 sqlx::query_scalar("SELECT annals_attach($1::oid::regclass, $2, $3, $4, $5)")
                     .bind(relation)
@@ -62,7 +62,7 @@ pub(super) async fn detach(url: &str, tables: &[String], mode: Mode) -> Result<V
         let mut transaction = pool.begin().await?;
         let mut statements = Vec::new();
         for table in &tables {
-            let relation = find(&mut transaction, table).await?;
+            let relation = find_table(&mut transaction, table).await?;
             let did: Vec<String> = sqlx::query_scalar("SELECT annals_detach($1::oid::regclass)")
                 .bind(relation)
                 .fetch_all(&mut *transaction)
@@ -115,23 +115,4 @@ async fn end(transaction: sqlx::Transaction<'_, sqlx::Postgres>, mode: Mode) -> 
         Mode::Apply => transaction.commit().await,
         Mode::DryRun => transaction.rollback().await,
     }
-}
-
-/// The number of the table that a name means: as in SQL, or to the letter.
-async fn find(connection: &mut PgConnection, name: &str) -> Result<i64, Failure> {
-    let found: Option<i64> = sqlx::query_scalar(
-        "SELECT coalesce(to_regclass($1), to_regclass(quote_ident($1)))::oid::int8",
-    )
-    .bind(name)
-    .fetch_one(&mut *connection)
-    .await
-    // Not even a name.
-    .or_else(|error| if error.as_database_error().is_some() { Ok(None) } else { Err(error) })?;
-    if let Some(found) = found {
-        return Ok(found);
-    }
-    let doing = format!("find the table {name}");
-    Err(Error::new(ErrorKind::Usage, doing, "there is no such table in the search path")
-        .hint("write SCHEMA.TABLE, and quote what is not in lower case: 'public.\"Order\"'")
-        .into())
 }
