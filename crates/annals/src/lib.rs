@@ -21,6 +21,8 @@ pub mod event;
 pub mod index;
 pub mod log;
 pub mod query;
+#[cfg(feature = "postgres")]
+pub mod roles;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;

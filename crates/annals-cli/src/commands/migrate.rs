@@ -1,15 +1,22 @@
 //! `annals migrate`: the tables of queues and store.
 
+use annals::roles::{self, ROLES};
 use annals::store;
+use annals::url::without_secrets;
 use clap::Args;
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::render::style::HINT;
 use crate::session::{Session, shown_url};
 
 /// Create the tables
 #[derive(Debug, Args)]
-pub(crate) struct Migrate {}
+pub(crate) struct Migrate {
+    /// Also make the roles that may do one thing each (PostgreSQL)
+    #[arg(long)]
+    roles: bool,
+}
 
 impl Migrate {
     /// Opening for writing makes what is missing and refuses what is newer.
@@ -22,9 +29,12 @@ impl Migrate {
         }
         // A file has no tables, and its one appender may hold it right now.
         if !session.config.store.starts_with("file:") {
-            ready(session, "store", store::open(&session.config.store).await?.url())?;
+            let store = store::open(&session.config.store).await?;
+            // As with the transports.
+            store.stats().await?;
+            ready(session, "store", store.url())?;
         }
-        Ok(())
+        if self.roles { make_roles(session).await } else { Ok(()) }
     }
 }
 
@@ -33,4 +43,28 @@ fn ready(session: &Session, what: &'static str, url: &str) -> Result<(), Failure
         return session.out.object(&json!({ "what": what, "url": url, "ready": true }));
     }
     session.out.line(format!("{what:9}  {}  ready", shown_url(url)))
+}
+
+/// Makes the roles in every database that has some.
+async fn make_roles(session: &Session) -> Result<(), Failure> {
+    let urls = session.config.transports.iter().chain([&session.config.store]);
+    let mut databases: Vec<&String> = urls.filter(|url| url.starts_with("postgres")).collect();
+    databases.dedup();
+    if databases.is_empty() {
+        return Err(Failure::usage("neither queue nor store is in a database that has roles")
+            .hint("SQLite's files are private to their owner; use --transport or --store postgres://…"));
+    }
+    for url in databases {
+        roles::make(url).await?;
+        ready(session, "roles", &without_secrets(url))?;
+    }
+    if !session.out.json() {
+        for (role, may) in ROLES {
+            session.out.line(format!("           {role}: may {may}"))?;
+        }
+        session.out.note(format!(
+            "{HINT}hint:{HINT:#} GRANT them to roles that log in, such as GRANT annals_work TO worker"
+        ));
+    }
+    Ok(())
 }

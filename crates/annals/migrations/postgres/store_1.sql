@@ -329,6 +329,12 @@ BEGIN
 END
 $$;
 
+-- Nobody calls these who was not given the right (roles.sql).
+REVOKE ALL ON FUNCTION annals_partition_of(uuid),
+    annals_append(bigint, integer, uuid, uuid, text[], integer[], bigint[], bigint),
+    annals_log_extend(smallint[], bigint[], bytea[]),
+    annals_prune_partition(timestamptz, bigint), annals_prune(timestamptz, bigint, integer) FROM PUBLIC;
+
 -- The text of an event as JSON that PostgreSQL can look into: it has no \u0000 and
 -- no half of a surrogate pair, which are shown as U+FFFD here.
 CREATE FUNCTION annals_json(body text) RETURNS json LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$

@@ -2,5 +2,6 @@
 
 mod attach;
 mod index;
+mod roles;
 mod store;
 mod transport;

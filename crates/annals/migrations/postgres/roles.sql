@@ -1,0 +1,65 @@
+-- The roles, made and given their rights as often as wanted. They cannot log in:
+-- grant them to the roles that do. Rights go to the tables that are there.
+--
+--     annals_enqueue   puts events into the queue, and reads none
+--     annals_work      takes them out and appends them; changes and deletes no stored event
+--     annals_read      reads
+--     annals_prune     removes old events, by functions that leave the log whole
+
+DO $roles$
+DECLARE
+    wanted record;
+    home   text := current_schema();
+BEGIN
+    FOR wanted IN SELECT unnest(ARRAY['annals_enqueue', 'annals_work', 'annals_read', 'annals_prune']) AS name LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted.name) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted.name);
+        END IF;
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', home, wanted.name);
+    END LOOP;
+    FOR wanted IN
+        SELECT kind, object, rights, role FROM (VALUES
+            ('TABLE', 'annals_queue', 'INSERT', 'annals_enqueue'),
+            ('TABLE', 'annals_idle', 'SELECT', 'annals_enqueue'),
+            ('TABLE', 'annals_queue_head', 'SELECT', 'annals_enqueue, annals_work, annals_read'),
+            -- Of UPDATE no more than the right to lock a row.
+            ('TABLE', 'annals_queue', 'SELECT, INSERT, DELETE, UPDATE (seq)', 'annals_work'),
+            ('TABLE', 'annals_delivery', 'SELECT, INSERT, UPDATE, DELETE', 'annals_work'),
+            ('TABLE', 'annals_idle', 'SELECT, INSERT, UPDATE, DELETE', 'annals_work'),
+            ('TABLE', 'annals_failed', 'SELECT, INSERT, DELETE', 'annals_work'),
+            ('TABLE', 'annals_queue', 'SELECT', 'annals_read'),
+            ('TABLE', 'annals_delivery', 'SELECT', 'annals_read'),
+            ('TABLE', 'annals_failed', 'SELECT', 'annals_read'),
+            ('TABLE', 'annals_store_meta', 'SELECT', 'annals_work, annals_read, annals_prune'),
+            ('TABLE', 'annals_events', 'SELECT, INSERT', 'annals_work, annals_prune'),
+            ('TABLE', 'annals_events', 'SELECT', 'annals_read'),
+            ('TABLE', 'annals_partitions', 'SELECT', 'annals_work, annals_read, annals_prune'),
+            ('TABLE', 'annals_appends', 'SELECT', 'annals_work, annals_read, annals_prune'),
+            ('TABLE', 'annals_tombstones', 'SELECT', 'annals_work, annals_read, annals_prune'),
+            ('TABLE', 'annals_log_tiles', 'SELECT', 'annals_work, annals_read, annals_prune'),
+            ('TABLE', 'annals_log_head', 'SELECT', 'annals_work, annals_read, annals_prune'),
+            ('TABLE', 'annals_trail', 'SELECT', 'annals_read'),
+            ('TABLE', 'annals_attached', 'SELECT', 'annals_read'),
+            ('TABLE', 'annals_capture_head', 'SELECT', 'annals_read'),
+            ('SEQUENCE', 'annals_append_blocks', 'USAGE', 'annals_work, annals_prune'),
+            ('FUNCTION', 'annals_partition_of', 'EXECUTE', 'annals_work, annals_prune'),
+            ('FUNCTION', 'annals_append', 'EXECUTE', 'annals_work, annals_prune'),
+            ('FUNCTION', 'annals_log_extend', 'EXECUTE', 'annals_work, annals_prune'),
+            ('FUNCTION', 'annals_prune_plan', 'EXECUTE', 'annals_prune'),
+            ('FUNCTION', 'annals_prune_partition', 'EXECUTE', 'annals_prune'),
+            ('FUNCTION', 'annals_prune', 'EXECUTE', 'annals_prune')
+        ) AS grants (kind, object, rights, role)
+        WHERE EXISTS (SELECT FROM pg_class c WHERE c.relname = object AND c.relnamespace = home::regnamespace)
+            OR EXISTS (SELECT FROM pg_proc p WHERE p.proname = object AND p.pronamespace = home::regnamespace)
+    LOOP
+        EXECUTE format('GRANT %s ON %s %I.%I TO %s', wanted.rights, wanted.kind, home, wanted.object, wanted.role);
+    END LOOP;
+    -- The partitions that are there; later ones get what the whole has.
+    FOR wanted IN SELECT inhrelid::regclass AS name FROM pg_inherits
+        WHERE inhparent = to_regclass(format('%I.annals_events', home))
+    LOOP
+        EXECUTE format('GRANT SELECT, INSERT ON %s TO annals_work, annals_prune', wanted.name);
+        EXECUTE format('GRANT SELECT ON %s TO annals_read', wanted.name);
+    END LOOP;
+END
+$roles$;

@@ -1,0 +1,153 @@
+//! Each role may do its work, and nothing else.
+
+use annals::conformance::records;
+use annals::query::{Filter, Query};
+use annals::store::postgres::PostgresStore;
+use annals::store::{Appended, Appender, Store, prune};
+use annals::transport::postgres::PostgresTransport;
+use annals::transport::{Message, Transport, Want};
+use annals::{Entity, Event, Timestamp, roles};
+use annals_testbed::postgres::Postgres;
+use annals_testbed::required;
+use sqlx::postgres::PgPool;
+use sqlx::{AssertSqlSafe, Executor};
+
+/// A server of its own, since roles are the whole server's; the URL of each role.
+async fn place() -> Option<(Postgres, String, impl Fn(&str) -> String)> {
+    let server = required(Postgres::start(&[]))?;
+    let owner = server.database();
+    let queue = PostgresTransport::open(&owner).await.unwrap();
+    let store = PostgresStore::open(&owner).await.unwrap();
+    queue.stats().await.unwrap();
+    store.append(records(0..5).unwrap().into()).await.unwrap();
+    roles::make(&owner).await.unwrap();
+    roles::make(&owner).await.unwrap();
+    for (role, _) in roles::ROLES {
+        let sql = format!("CREATE ROLE a_{role} LOGIN IN ROLE {role}");
+        server.sql("postgres", &sql);
+    }
+    let url = owner.clone();
+    Some((server, owner, move |role: &str| url.replace("postgres@", &format!("a_annals_{role}@"))))
+}
+
+/// Sees to it that each statement is refused for lack of a right.
+async fn denied(url: &str, statements: &[&str]) {
+    let pool = PgPool::connect(url).await.unwrap();
+    for statement in statements {
+        let error = pool.execute(AssertSqlSafe((*statement).to_owned())).await.unwrap_err();
+        let code = error.as_database_error().and_then(|error| error.code()).unwrap().into_owned();
+        assert_eq!(code, "42501", "{statement}: {error}");
+    }
+}
+
+/// What nobody but the owner may do, whatever the role.
+const NOBODY: &[&str] = &[
+    "UPDATE annals_events SET body = '{}'",
+    "DELETE FROM annals_events",
+    "TRUNCATE annals_events",
+    "DELETE FROM annals_events_default",
+    "UPDATE annals_appends SET first = 0",
+    "DELETE FROM annals_appends",
+    "UPDATE annals_log_head SET size = 0",
+    "UPDATE annals_log_tiles SET hashes = ''",
+    "INSERT INTO annals_log_tiles VALUES (0, 0, '')",
+    "DELETE FROM annals_tombstones",
+    "INSERT INTO annals_tombstones VALUES (gen_random_uuid(), 0, '')",
+    "UPDATE annals_partitions SET dropped_at = now()",
+    "UPDATE annals_store_meta SET value = ''",
+    "DROP TABLE annals_events_default",
+    "ALTER TABLE annals_events DISABLE TRIGGER ALL",
+    "UPDATE annals_queue SET body = ''",
+    "CREATE TABLE annals_mine (a int)",
+    "CREATE OR REPLACE FUNCTION annals_json(body text) RETURNS json LANGUAGE sql AS 'SELECT NULL::json'",
+];
+
+const READING: &[&str] = &[
+    "SELECT body FROM annals_events",
+    "SELECT * FROM annals_trail",
+    "SELECT body FROM annals_queue",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_role_may_do_its_work_and_nothing_else() {
+    let Some((_server, owner, url)) = place().await else { return };
+    let message = || {
+        let event = Event::new("seen", Entity::of_type("page"));
+        [Message { id: event.id, body: event.encode().unwrap() }]
+    };
+
+    let enqueue = url("enqueue");
+    let queue = PostgresTransport::open(&enqueue).await.unwrap();
+    queue.send(message().into()).await.unwrap();
+    let pool = PgPool::connect(&enqueue).await.unwrap();
+    pool.execute(r#"SELECT annals_record('{"action":"a","entity":{"type":"b"}}')"#).await.unwrap();
+    denied(&enqueue, NOBODY).await;
+    denied(&enqueue, READING).await;
+    denied(
+        &enqueue,
+        &["DELETE FROM annals_queue", "SELECT * FROM annals_partition_of(gen_random_uuid())"],
+    )
+    .await;
+
+    let work = url("work");
+    let queue = PostgresTransport::open(&work).await.unwrap();
+    let got = queue.receive(Want::up_to(10)).await.unwrap();
+    assert_eq!(got.len(), 2);
+    queue.bury(&[(got[0].receipt, "why".to_owned())]).await.unwrap();
+    queue.revive(annals::transport::Which::All).await.unwrap();
+    queue.ack(&[got[1].receipt]).await.unwrap();
+    let store = PostgresStore::open(&work).await.unwrap();
+    let mut batch = records(3..8).unwrap();
+    // Into a month that has no partition yet, and that only a function may make.
+    let long_ago = Timestamp::now().before(std::time::Duration::from_secs(100 * 86_400));
+    let event = Event::new("seen", Entity::of_type("page")).occurred_at(long_ago);
+    batch.push(annals::store::Record::decode(event.encode().unwrap()).unwrap());
+    let answers = store.append(batch.into()).await.unwrap();
+    assert!(answers.iter().all(|answer| matches!(answer, Appended::Inserted(_))), "{answers:?}");
+    denied(&work, NOBODY).await;
+    denied(
+        &work,
+        &[
+            "SELECT * FROM annals_prune(now(), 100, 10)",
+            "SELECT * FROM annals_prune_partition(now(), 100)",
+        ],
+    )
+    .await;
+    // Nor is the log rewritten by the function that extends it.
+    let pool = PgPool::connect(&work).await.unwrap();
+    let forged = pool
+        .execute("SELECT annals_log_extend(ARRAY[0]::int2[], ARRAY[0]::int8[], ARRAY[decode(repeat('00', 320), 'hex')])")
+        .await;
+    assert!(forged.unwrap_err().to_string().contains("would change"));
+
+    let read = url("read");
+    let store = PostgresStore::open_existing(&read).await.unwrap();
+    assert_eq!(store.query(Query::newest(Filter::default())).await.unwrap().events.len(), 11);
+    store.stats().await.unwrap();
+    store.verify_log().await.unwrap();
+    PgPool::connect(&read)
+        .await
+        .unwrap()
+        .execute("SELECT event ->> 'action' FROM annals_trail")
+        .await
+        .unwrap();
+    denied(&read, NOBODY).await;
+    denied(
+        &read,
+        &[
+            "INSERT INTO annals_queue (id, body) VALUES (gen_random_uuid(), '')",
+            "DELETE FROM annals_queue",
+            "SELECT nextval('annals_append_blocks')",
+            "SELECT annals_log_extend(NULL, NULL, NULL)",
+        ],
+    )
+    .await;
+
+    let pruner = url("prune");
+    let store = PostgresStore::open(&pruner).await.unwrap();
+    let pruned = prune(&store, Timestamp::now(), None, |_| ()).await.unwrap();
+    assert_eq!(pruned.removed.events, 11);
+    PostgresStore::open(&owner).await.unwrap().verify_log().await.unwrap();
+    denied(&pruner, NOBODY).await;
+    denied(&pruner, &["DELETE FROM annals_queue", "SELECT body FROM annals_queue"]).await;
+}
