@@ -32,6 +32,7 @@ use async_trait::async_trait;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId, Timestamp};
 use crate::query::{Page, Query};
+use crate::transport::{Receipt, Transport};
 use crate::url::without_secrets;
 
 pub use prune::{PRUNED, Pruned, prune};
@@ -53,6 +54,23 @@ pub trait Appender: Send + Sync + fmt::Debug {
     /// nothing of the batch is then stored, and the caller splits it.
     /// [`ErrorKind::Away`] when the store cannot be reached.
     async fn append(&self, batch: Arc<[Record]>) -> Result<Vec<Appended>>;
+
+    /// Appends a batch that came from a queue in the same database, and acknowledges
+    /// in the same transaction what is then stored. `receipts` are those of the
+    /// records, in order. `None` if the queue is elsewhere, or nothing of the batch
+    /// was new: then nothing was done, and appending says what became of each.
+    ///
+    /// # Errors
+    /// As [`Appender::append`]; nothing is then acknowledged either.
+    async fn append_from(
+        &self,
+        queue: &dyn Transport,
+        batch: &Arc<[Record]>,
+        receipts: &[Receipt],
+    ) -> Result<Option<Vec<Appended>>> {
+        let _ = (queue, batch, receipts);
+        Ok(None)
+    }
 
     /// Lets go of the files it has open and opens them anew, as on SIGHUP after
     /// someone moved them. Whoever has no such files has nothing to do.

@@ -43,6 +43,12 @@ pub trait Transport: Send + Sync + fmt::Debug {
     /// The URL it was opened from, without secrets.
     fn url(&self) -> &str;
 
+    /// The database it is in, if a store in the same one may acknowledge events in
+    /// the transaction that stores them ([`crate::store::Appender::append_from`]).
+    fn database(&self) -> Option<&str> {
+        None
+    }
+
     /// Takes over a batch: all of it, durably, or nothing.
     ///
     /// # Errors

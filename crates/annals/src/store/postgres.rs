@@ -32,6 +32,7 @@ use crate::log::Hash;
 use crate::postgres::Server;
 use crate::postgres::schema::Schema;
 use crate::query::{Page, Query};
+use crate::transport::{Receipt, Transport};
 
 static SCHEMA: Schema = Schema {
     marker: "annals_store_meta",
@@ -142,8 +143,24 @@ impl Appender for PostgresStore {
             return Ok(Vec::new());
         }
         let memory = Arc::clone(&self.memory);
-        let work = move |pool| append::append(pool, batch, memory);
-        self.server().await?.call("append events to", work).await
+        let work = move |pool| append::append(pool, batch, memory, None);
+        let appended = self.server().await?.call("append events to", work).await?;
+        Ok(appended.unwrap_or_default())
+    }
+
+    async fn append_from(
+        &self,
+        queue: &dyn Transport,
+        batch: &Arc<[Record]>,
+        receipts: &[Receipt],
+    ) -> Result<Option<Vec<Appended>>> {
+        if queue.database() != Some(self.server.url()) || batch.is_empty() {
+            return Ok(None);
+        }
+        let (batch, receipts) = (Arc::clone(batch), receipts.to_vec());
+        let memory = Arc::clone(&self.memory);
+        let work = move |pool| append::append(pool, batch, memory, Some(receipts));
+        self.server().await?.call("move events to", work).await
     }
 }
 

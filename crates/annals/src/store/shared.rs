@@ -9,6 +9,7 @@ use super::{Appended, Appender, PrunePlan, Record, Removed, Store, StoreStats, S
 use crate::error::Result;
 use crate::event::{EventId, Timestamp};
 use crate::query::{Page, Query};
+use crate::transport::{Receipt, Transport};
 
 #[async_trait]
 impl<A: Appender + ?Sized> Appender for Arc<A> {
@@ -18,6 +19,15 @@ impl<A: Appender + ?Sized> Appender for Arc<A> {
 
     async fn append(&self, batch: Arc<[Record]>) -> Result<Vec<Appended>> {
         (**self).append(batch).await
+    }
+
+    async fn append_from(
+        &self,
+        queue: &dyn Transport,
+        batch: &Arc<[Record]>,
+        receipts: &[Receipt],
+    ) -> Result<Option<Vec<Appended>>> {
+        (**self).append_from(queue, batch, receipts).await
     }
 
     async fn reopen(&self) -> Result<()> {

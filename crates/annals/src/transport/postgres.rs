@@ -26,8 +26,8 @@ use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want,
 use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
 use crate::postgres::{Server, number};
-pub(crate) use queue::QUEUE;
 use queue::Received;
+pub(crate) use queue::{QUEUE, ack_in};
 
 /// Inserts one event, for applications that enqueue inside their own transaction
 /// with another driver than sqlx. Its values are `$1` the event's id (16 bytes),
@@ -150,6 +150,10 @@ impl Drop for PostgresTransport {
 impl Transport for PostgresTransport {
     fn url(&self) -> &str {
         self.server.url()
+    }
+
+    fn database(&self) -> Option<&str> {
+        Some(self.server.url())
     }
 
     async fn send(&self, batch: Arc<[Message]>) -> Result<()> {

@@ -206,7 +206,15 @@ impl Lane {
                     entity_type = record.entity_type(), entity_id = record.entity_id(), "event");
             }
         }
-        let outcomes = outcome::append(&*worker.store, records, &suspect).await?;
+        let moved = match suspect.contains(&true) || !worker.mirrors.is_empty() {
+            true => None,
+            false => self.move_over(deliveries, records).await?,
+        };
+        let acknowledged = moved.is_some();
+        let outcomes = match moved {
+            Some(outcomes) => outcomes,
+            None => outcome::append(&*worker.store, records, &suspect).await?,
+        };
         let mut stored = Vec::with_capacity(deliveries.len());
         for (index, (delivery, outcome)) in deliveries.iter().zip(outcomes).enumerate() {
             match outcome {
@@ -237,8 +245,31 @@ impl Lane {
             };
             settled.mirror_refused = self.mirror(&copies).await?;
         }
-        settled.acks.extend(stored.iter().map(|index| deliveries[*index].receipt));
+        if !acknowledged {
+            settled.acks.extend(stored.iter().map(|index| deliveries[*index].receipt));
+        }
         Ok(())
+    }
+
+    /// Stores and acknowledges in one transaction, where queue and store are in one
+    /// database. `None` if they are not, or if an event of the batch spoils it.
+    async fn move_over(
+        &self,
+        deliveries: &[Ticket],
+        records: &Arc<[Record]>,
+    ) -> Result<Option<Vec<Outcome>>> {
+        if self.transport.database().is_none() {
+            return Ok(None);
+        }
+        let receipts: Vec<Receipt> = deliveries.iter().map(|delivery| delivery.receipt).collect();
+        let store = &self.shared.worker.store;
+        match store.append_from(&*self.transport, records, &receipts).await {
+            Ok(appended) => Ok(appended.map(|all| all.into_iter().map(Outcome::from).collect())),
+            Err(error) if matches!(error.kind(), ErrorKind::Event | ErrorKind::Transient) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Copies to the mirrors what the store has; answers how many they refused.

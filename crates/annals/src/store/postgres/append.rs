@@ -25,6 +25,8 @@ use super::tiles::{self, Written};
 use crate::error::{Error, ErrorKind};
 use crate::log::{self, Edge, Hash, SALT_BYTES};
 use crate::postgres::{Failure, number};
+use crate::transport::Receipt;
+use crate::transport::postgres::ack_in;
 
 /// Numbers of appends that a handle draws at a time.
 const BLOCK: i64 = 1_000;
@@ -98,17 +100,22 @@ impl From<Error> for Stopped {
     }
 }
 
+/// Appends a batch. With receipts of the queue in the same database, what is stored
+/// then is acknowledged in the same transaction; `None` if there was none.
 pub(super) async fn append(
     pool: PgPool,
     batch: Arc<[Record]>,
     memory: Arc<Memory>,
-) -> Result<Vec<Appended>, Failure> {
+    receipts: Option<Vec<Receipt>>,
+) -> Result<Option<Vec<Appended>>, Failure> {
     let mut append = Append::of(&pool, &batch, &memory)?;
+    append.receipts = receipts.unwrap_or_default();
+    let acknowledges = !append.receipts.is_empty();
     let mut tries = 0;
     loop {
         tries += 1;
         match append.run().await {
-            Ok(()) => return Ok(append.answers()),
+            Ok(new) => return Ok((new || !acknowledges).then(|| append.answers())),
             Err(Stopped::Failed(failure)) => return Err(failure),
             Err(Stopped::Known) if tries < TRIES => append.look_up().await?,
             Err(Stopped::Moved) if tries < TRIES => {
@@ -136,6 +143,8 @@ struct Append<'a> {
     twins: Vec<(usize, usize)>,
     /// Bodies that are stored under ids of the batch, as far as they were looked up.
     stored: HashMap<Uuid, String>,
+    /// Of each record, if it is to be acknowledged.
+    receipts: Vec<Receipt>,
 }
 
 impl<'a> Append<'a> {
@@ -157,7 +166,8 @@ impl<'a> Append<'a> {
         });
         let answers = vec![None; batch.len()];
         let rows = ranked(order);
-        Ok(Self { pool, batch, memory, salts, answers, rows, twins, stored: HashMap::new() })
+        let (stored, receipts) = (HashMap::new(), Vec::new());
+        Ok(Self { pool, batch, memory, salts, answers, rows, twins, stored, receipts })
     }
 
     /// Finds out which of the records are stored or pruned.
@@ -199,11 +209,12 @@ impl<'a> Append<'a> {
         uuid(self.batch[index].id)
     }
 
-    /// Stores what is to be stored, in one transaction.
-    async fn run(&mut self) -> Result<(), Stopped> {
+    /// Stores what is to be stored, in one transaction; answers whether there was
+    /// anything.
+    async fn run(&mut self) -> Result<bool, Stopped> {
         let parts = self.parts().await?;
         if self.rows.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let append = self.memory.number(self.pool).await?;
         let mut connection = self.pool.acquire().await?;
@@ -222,7 +233,7 @@ impl<'a> Append<'a> {
             let position = first + u64::from(rank.unsigned_abs());
             self.answers[*index] = Some(Appended::Inserted(position));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Begins a transaction, and commits it with its last statement. Not with sqlx's
@@ -238,6 +249,9 @@ impl<'a> Append<'a> {
         for part in parts {
             self.copy(connection, part, append, &mut leaves).await?;
         }
+        if !self.receipts.is_empty() {
+            ack_in(connection, &self.stored_receipts()).await?;
+        }
         let (first, mut edge) = self.place(connection, parts, append).await?;
         let mut written = Written::default();
         edge.append(&leaves, |tile| {
@@ -246,6 +260,22 @@ impl<'a> Append<'a> {
         })?;
         connection.execute(raw_sql(AssertSqlSafe(written.and_commit()))).await?;
         Ok((first, edge))
+    }
+
+    /// The receipts of what is stored already or will be with this transaction.
+    fn stored_receipts(&self) -> Vec<Receipt> {
+        let new = self.rows.iter().map(|(index, _)| *index);
+        let known =
+            (0..self.batch.len()).filter(|index| self.answers[*index] == Some(Appended::Duplicate));
+        let twins = self.twins.iter().filter(|(twin, first)| {
+            let same = |body: &[u8]| self.batch[*twin].body() == body;
+            match self.stored.get(&self.id(*twin)) {
+                Some(body) => same(body.as_bytes()),
+                None => self.answers[*first].is_none() && same(self.batch[*first].body()),
+            }
+        });
+        let twins = twins.map(|(twin, _)| *twin);
+        new.chain(known).chain(twins).map(|index| self.receipts[index]).collect()
     }
 
     /// Finds the partition of each record; those of a dropped one are refused.

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::super::{
@@ -199,15 +199,25 @@ macro_rules! held {
     };
 }
 
+const ACK: &str = held!(
+    ", ended AS ( \
+         DELETE FROM annals_delivery d USING event JOIN receipt r USING (seq) \
+         WHERE d.seq = event.seq AND d.lease = r.lease RETURNING d.seq \
+     ) \
+     DELETE FROM annals_queue q USING ended WHERE q.seq = ended.seq"
+);
+
 pub(super) async fn ack(pool: PgPool, receipts: Receipts) -> sqlx::Result<usize> {
-    const DELETE: &str = held!(
-        ", ended AS ( \
-             DELETE FROM annals_delivery d USING event JOIN receipt r USING (seq) \
-             WHERE d.seq = event.seq AND d.lease = r.lease RETURNING d.seq \
-         ) \
-         DELETE FROM annals_queue q USING ended WHERE q.seq = ended.seq"
-    );
-    change(pool, DELETE, receipts).await
+    change(pool, ACK, receipts).await
+}
+
+/// Acknowledges in the transaction of a store that is in the same database.
+pub(crate) async fn ack_in(
+    connection: &mut PgConnection,
+    receipts: &[Receipt],
+) -> sqlx::Result<()> {
+    let Receipts { seqs, leases } = Receipts::from(receipts);
+    sqlx::query(ACK).bind(seqs).bind(leases).execute(connection).await.map(drop)
 }
 
 pub(super) async fn retry(pool: PgPool, receipts: Receipts, at: Timestamp) -> sqlx::Result<usize> {

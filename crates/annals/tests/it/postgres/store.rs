@@ -7,6 +7,9 @@ use annals::conformance::store::StorePlace;
 use annals::query::{ActorFilter, Filter, Query};
 use annals::store::postgres::PostgresStore;
 use annals::store::{Appended, Appender, Record, Store, prune};
+use annals::transport::postgres::PostgresTransport;
+use annals::transport::{Message, Transport, Want};
+use annals::worker::{Worker, WorkerOptions};
 use annals::{Entity, ErrorKind, Event, Timestamp};
 use annals_testbed::postgres::Postgres;
 use annals_testbed::required;
@@ -380,4 +383,62 @@ async fn queries_walk_indexes() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_move_from_queue_to_store_in_one_transaction() {
+    let Some(server) = required(Postgres::shared()) else { return };
+    let place = Place::on(server);
+    let (store, queue) = (place.store().await, PostgresTransport::open(&place.url).await.unwrap());
+    let message = |record: &Record| Message { id: record.id, body: record.body().to_vec() };
+    let all: Vec<Record> = (0..6).map(|n| event_at(&month(0), n)).collect();
+    append(&store, &all[..1]).await;
+    // One that is stored already, one that comes twice, one under another's id.
+    let other = String::from_utf8(all[0].body().to_vec()).unwrap().replace("updated", "deleted");
+    let other = Record::decode(other.into_bytes()).unwrap();
+    let batch: Vec<Record> = all.iter().chain([&all[3], &other]).cloned().collect();
+    queue.send(batch.iter().map(message).collect()).await.unwrap();
+    let got = queue.receive(Want::up_to(10)).await.unwrap();
+    let receipts: Vec<_> = got.iter().map(|delivery| delivery.receipt).collect();
+    let records: Arc<[Record]> = batch.into();
+
+    // A transaction that ends badly takes nothing out, and puts nothing in.
+    sql(
+        server,
+        &place,
+        "ALTER TABLE annals_log_head ADD CONSTRAINT full_up CHECK (size < 2) NOT VALID",
+    );
+    store.append_from(&queue, &records, &receipts).await.unwrap_err();
+    assert_eq!(queue.stats().await.unwrap().leased, 8);
+    assert_eq!(store.stats().await.unwrap().events, 1);
+    sql(server, &place, "ALTER TABLE annals_log_head DROP CONSTRAINT full_up");
+
+    let moved = store.append_from(&queue, &records, &receipts).await.unwrap().unwrap();
+    assert_eq!(positions(&moved), [None, Some(1), Some(2), Some(3), Some(4), Some(5), None, None]);
+    assert_eq!(moved[0], Appended::Duplicate);
+    assert_eq!(moved[6], Appended::Duplicate);
+    assert!(
+        matches!(&moved[7], Appended::Refused(why) if why.starts_with("conflict")),
+        "{moved:?}"
+    );
+    assert_eq!(queue.stats().await.unwrap().leased, 1, "what was refused is still in hand");
+    assert_eq!(queue.bury(&[(receipts[7], "why".to_owned())]).await.unwrap(), 1);
+    // Nothing new is no move, and neither is a queue in another database.
+    assert_eq!(store.append_from(&queue, &records, &receipts).await.unwrap(), None);
+    let elsewhere = PostgresTransport::open(&server.database()).await.unwrap();
+    assert_eq!(store.append_from(&elsewhere, &records, &receipts).await.unwrap(), None);
+
+    // As a worker does it, with one in the way.
+    let more: Vec<Record> = (10..60).map(|n| event_at(&month(0), n)).collect();
+    queue.send(more.iter().chain([&other]).map(message).collect()).await.unwrap();
+    let mut options = WorkerOptions::default();
+    (options.drain, options.batch_size) = (true, 20);
+    let queue: Arc<dyn Transport> = Arc::new(queue);
+    let worker = Worker::new(Arc::new(store), options).transport(Arc::clone(&queue));
+    let gauge = worker.gauge();
+    worker.run().await.unwrap();
+    assert_eq!((gauge.read().stored, gauge.read().failed), (50, 1));
+    let left = queue.stats().await.unwrap();
+    assert_eq!((left.ready, left.leased, left.failed), (0, 0, 2));
+    place.check().await.unwrap();
 }
