@@ -4,7 +4,7 @@ use super::row::{Row, Target, median};
 use crate::machine;
 
 /// What each reference does, by bench.
-const REFERENCES: [(&str, &str); 9] = [
+const REFERENCES: [(&str, &str); 14] = [
     (
         "record",
         "Ours is `audit.updated(&before, &after)`: it takes the difference of two values of a \
@@ -56,6 +56,39 @@ const REFERENCES: [(&str, &str); 9] = [
         "A transaction on PostgreSQL that inserts one row and then an event, taken by difference \
          and encoded, with `record_in`; the reference inserts a row of the same bytes into a plain \
          table instead. Microseconds a transaction and writer, over a connection each.",
+    ),
+    (
+        "drain-postgres",
+        "Ours: a worker empties a transport in memory into the PostgreSQL store. The reference \
+         sends the same rows, encoded before the clock runs, as a binary COPY a batch into the \
+         same partition with the same indexes, without log; with two workers, over two connections \
+         that take turns. A new database each time, and no checkpoint while it runs, here and in \
+         the next two.",
+    ),
+    (
+        "move-postgres",
+        "Ours: a worker moves events from the PostgreSQL transport to the store in the same \
+         database. The reference has a queue table with the store's columns ready, and moves a \
+         batch with one statement, `DELETE … RETURNING` into `INSERT … SELECT`, without lease or \
+         log; nothing leaves the server.",
+    ),
+    (
+        "attach",
+        "One statement updates 10,000 rows of a table with ten columns, or one row (the best of \
+         50). The usual way: a row-level trigger that inserts `to_jsonb(old)` and `to_jsonb(new)` \
+         into a table.",
+    ),
+    (
+        "lag",
+        "Four writers commit 2,000 transactions a second in all, each with a `record_in`; a worker \
+         (batches of up to 1,000, a flush interval of 2 ms) moves them to the store in the same \
+         database; a reader asks for new positions every millisecond. From the return of COMMIT to \
+         the return of the read.",
+    ),
+    (
+        "history-postgres",
+        "Events spread over twelve months, a hundred of each entity and of each actor, read through \
+         the library; then months pruned, the oldest first, while batches of 100 are appended.",
     ),
     (
         "request",

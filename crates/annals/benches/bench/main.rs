@@ -33,7 +33,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A bench's name, and what runs it.
 type Bench = (&'static str, fn() -> Outcome);
 
-const BENCHES: [Bench; 8] = [
+const BENCHES: [Bench; 12] = [
     ("record", record::run),
     ("latency", latency::run),
     ("durable", durable::run),
@@ -42,6 +42,10 @@ const BENCHES: [Bench; 8] = [
     ("history", history::run),
     ("outbox", postgres::outbox::run),
     ("drain-postgres", postgres::drain::run_store),
+    ("move-postgres", postgres::drain::run_move),
+    ("attach", postgres::attach::run),
+    ("lag", postgres::lag::run),
+    ("history-postgres", postgres::history::run),
 ];
 
 fn main() -> ExitCode {

@@ -1,5 +1,11 @@
 //! PostgreSQL, on a server that the bench starts.
 
+pub mod attach;
 pub mod drain;
+pub mod history;
+pub mod lag;
 pub mod outbox;
 mod plain;
+
+/// No checkpoint comes in one round and not in the next.
+const CALM: &[&str] = &["max_wal_size = 16GB", "checkpoint_timeout = 1h"];

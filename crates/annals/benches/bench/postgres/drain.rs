@@ -5,16 +5,14 @@ use std::sync::Arc;
 use annals::store::Record;
 use annals::store::postgres::PostgresStore;
 use annals::transport::memory::MemoryTransport;
+use annals::transport::postgres::PostgresTransport;
 use annals_testbed::postgres::Postgres;
 use sqlx::postgres::PgPool;
 
-use super::plain;
+use super::{CALM, plain};
 use crate::Outcome;
 use crate::drain::{Load, drain, records};
 use crate::row::{Row, Target};
-
-/// No checkpoint comes in one round and not in the next.
-const CALM: &[&str] = &["max_wal_size = 16GB", "checkpoint_timeout = 1h"];
 
 const ROUNDS: usize = 7;
 const EVENTS: u32 = 60_000;
@@ -60,13 +58,61 @@ fn plain_into(server: &Postgres, records: &[Record], connections: usize) -> Outc
         PostgresStore::open(&url).await?;
         let pool = PgPool::connect(&url).await?;
         let table = plain::partition(&pool).await?;
-        let batches = (0..).zip(records.chunks(BATCH));
-        let batches = batches.map(|(number, batch)| plain::rows(batch, number)).collect();
-        let took = plain::copy(&pool, &table, batches, connections).await?;
+        let took = plain::copy(&pool, &table, batches(records), connections).await?;
         Ok(f64::from(EVENTS) / took)
     });
     server.sql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", name(&url)));
     rate
+}
+
+/// From the queue to the store of one database, beside the plain statement.
+pub fn run_move() -> Outcome {
+    let server = Postgres::start(CALM)?;
+    let records = records(EVENTS)?;
+    let (mut ours, mut reference) = (Vec::new(), Vec::new());
+    for round in 0..=ROUNDS {
+        let one = ours_moved(&server, &records)?;
+        let other = plain_moved(&server, &records)?;
+        if round > 0 {
+            ours.push(one);
+            reference.push(other);
+        }
+    }
+    let what = format!(
+        "drain, queue and store in one PostgreSQL, batches of {BATCH}, beside DELETE into INSERT"
+    );
+    let target = Some(Target::RatioAtLeast(0.7));
+    Row { bench: "move-postgres", what: &what, unit: "events/s", ours, reference, target }.print();
+    Ok(())
+}
+
+fn ours_moved(server: &Postgres, records: &[Record]) -> Outcome<f64> {
+    let url = server.database();
+    let (queue, store) = crate::runtime()?.block_on(async {
+        Outcome::Ok((PostgresTransport::open(&url).await?, PostgresStore::open(&url).await?))
+    })?;
+    let load = Load { records, batch: BATCH, workers: 1 };
+    let rate = drain(Arc::new(queue), Arc::new(store), load);
+    server.sql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", name(&url)));
+    rate
+}
+
+fn plain_moved(server: &Postgres, records: &[Record]) -> Outcome<f64> {
+    let url = server.database();
+    let rate = crate::runtime()?.block_on(async {
+        PostgresStore::open(&url).await?;
+        let pool = PgPool::connect(&url).await?;
+        let took = plain::move_all(&pool, batches(records), BATCH).await?;
+        Ok(records.len() as f64 / took)
+    });
+    server.sql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", name(&url)));
+    rate
+}
+
+/// The rows of each batch.
+fn batches(records: &[Record]) -> Vec<Vec<u8>> {
+    let batches = (0..).zip(records.chunks(BATCH));
+    batches.map(|(number, batch)| plain::rows(batch, number)).collect()
 }
 
 fn name(url: &str) -> &str {

@@ -24,12 +24,17 @@ use super::rows::Rows;
 use super::tiles::{self, Written};
 use crate::error::{Error, ErrorKind};
 use crate::log::{self, Edge, Hash, SALT_BYTES};
-use crate::postgres::{Failure, number};
+use crate::postgres::{Failure, Time, number};
 use crate::transport::Receipt;
 use crate::transport::postgres::ack_in;
 
 /// Numbers of appends that a handle draws at a time.
 const BLOCK: i64 = 1_000;
+
+/// Bytes of events from which on they are copied. A COPY ends with a small packet,
+/// which may have to wait for the server's delayed acknowledgement of the one before
+/// it (sqlx leaves Nagle's algorithm on), 40 ms; a statement is one write.
+const COPIED: usize = 256 * 1024;
 
 /// Leaves that are hashed before others on the thread get their turn.
 const HASHED: usize = 32;
@@ -247,7 +252,7 @@ impl<'a> Append<'a> {
         connection.execute("BEGIN").await?;
         let mut leaves = vec![Hash::default(); self.rows.len()];
         for part in parts {
-            self.copy(connection, part, append, &mut leaves).await?;
+            self.write(connection, part, append, &mut leaves).await?;
         }
         if !self.receipts.is_empty() {
             ack_in(connection, &self.stored_receipts()).await?;
@@ -305,18 +310,22 @@ impl<'a> Append<'a> {
         Box::pin(self.parts()).await
     }
 
-    /// Copies the rows of one partition, and hashes their leaves meanwhile.
-    async fn copy(
+    /// Writes the rows of one partition, and hashes their leaves while the server
+    /// takes them in.
+    async fn write(
         &self,
         connection: &mut PgConnection,
         part: &Part,
         append: i64,
         leaves: &mut [Hash],
     ) -> Result<(), Stopped> {
+        if part.bytes < COPIED {
+            self.insert(connection, part, append).await?;
+            return self.hash(part, leaves).await;
+        }
         let mut copy = connection.copy_in_raw(&part.partition.copy()).await?;
         let mut rows = Rows::begin();
-        let mut all = &self.rows[part.rows.clone()];
-        for (index, rank) in all {
+        for (index, rank) in &self.rows[part.rows.clone()] {
             rows.push(&self.batch[*index], append, *rank, &self.salts[*index]);
             if rows.is_full() {
                 copy.send(rows.bytes()).await?;
@@ -325,18 +334,52 @@ impl<'a> Append<'a> {
         }
         rows.end();
         copy.send(rows.bytes()).await?;
-        while let Some((some, rest)) =
-            all.split_at_checked(HASHED.min(all.len())).filter(|(some, _)| !some.is_empty())
-        {
+        self.hash(part, leaves).await?;
+        copy.finish().await?;
+        Ok(())
+    }
+
+    /// Writes the rows of one partition with one statement.
+    async fn insert(
+        &self,
+        connection: &mut PgConnection,
+        part: &Part,
+        append: i64,
+    ) -> Result<(), Stopped> {
+        let rows = &self.rows[part.rows.clone()];
+        let records = || rows.iter().map(|(index, _)| &self.batch[*index]);
+        let text = |column: fn(&Record) -> Option<&str>| records().map(column).collect::<Vec<_>>();
+        sqlx::query(AssertSqlSafe(part.partition.insert()))
+            .bind(records().map(|record| uuid(record.id)).collect::<Vec<_>>())
+            .bind(records().map(|record| Time(record.occurred_at)).collect::<Vec<_>>())
+            .bind(append)
+            .bind(rows.iter().map(|(_, rank)| *rank).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(index, _)| &self.salts[*index][..]).collect::<Vec<_>>())
+            .bind(text(|record| Some(record.action())))
+            .bind(text(|record| Some(record.outcome())))
+            .bind(text(|record| Some(record.entity_type())))
+            .bind(text(Record::entity_id))
+            .bind(text(Record::actor_type))
+            .bind(text(Record::actor_id))
+            .bind(text(Record::tenant))
+            .bind(text(Record::request_id))
+            // An event is checked to be UTF-8 when it is read.
+            .bind(text(|record| std::str::from_utf8(record.body()).ok()))
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Hashes the leaves of the rows of one partition.
+    async fn hash(&self, part: &Part, leaves: &mut [Hash]) -> Result<(), Stopped> {
+        for some in self.rows[part.rows.clone()].chunks(HASHED) {
             for (index, rank) in some {
                 let (record, salt) = (&self.batch[*index], &self.salts[*index]);
                 let entry = log::entry(record.id, &log::commitment(salt, record.body()));
                 leaves[usize::try_from(*rank).unwrap_or(0)] = log::leaf_hash(&entry);
             }
-            all = rest;
             tokio::task::yield_now().await;
         }
-        copy.finish().await?;
         Ok(())
     }
 

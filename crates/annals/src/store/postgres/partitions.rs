@@ -7,6 +7,10 @@ use uuid::Uuid;
 /// Partitions that a handle remembers, at most.
 const REMEMBERED: usize = 512;
 
+/// The columns of the events, in the order of [`super::rows::Rows`].
+const COLUMNS: &str = "id, occurred_at, append, rank, salt, action, outcome, entity_type, \
+    entity_id, actor_type, actor_id, tenant, request_id, body";
+
 /// A stretch of time and the table that holds it.
 #[derive(Clone, Debug)]
 pub(super) struct Partition {
@@ -54,12 +58,22 @@ impl Partition {
         self.lower <= id && id < self.upper
     }
 
-    /// The statement that copies into it; the columns are those of
-    /// [`super::rows::Rows`].
+    /// The statement that copies into it.
     pub(super) fn copy(&self) -> String {
+        format!("COPY {} ({COLUMNS}) FROM STDIN (FORMAT binary)", self.name)
+    }
+
+    /// The statement that inserts into it: arrays of the columns, save for the
+    /// append's number.
+    pub(super) fn insert(&self) -> String {
         format!(
-            "COPY {} (id, occurred_at, append, rank, salt, action, outcome, entity_type, entity_id, \
-             actor_type, actor_id, tenant, request_id, body) FROM STDIN (FORMAT binary)",
+            "INSERT INTO {} ({COLUMNS}) \
+             SELECT r.id, r.time, $3, r.rank, salt, action, outcome, entity_type, entity_id, actor_type, \
+                 actor_id, tenant, request_id, body \
+             FROM unnest($1::uuid[], $2::timestamptz[], $4::int4[], $5::bytea[], $6::text[], $7::text[], \
+                 $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]) \
+                 AS r (id, time, rank, salt, action, outcome, entity_type, entity_id, actor_type, \
+                 actor_id, tenant, request_id, body)",
             self.name
         )
     }

@@ -185,26 +185,27 @@ fn pair(receipt: &Receipt) -> (i64, i64) {
     (i64::try_from(receipt.key).unwrap_or(i64::MAX), number(receipt.lease))
 }
 
-/// The events whose lease is the receipt's, locked; `$1` are the numbers, `$2`
-/// the leases.
+/// Locks the events of receipts, and does something with those deliveries whose
+/// lease is the receipt's; `$1` are the numbers, `$2` the leases. Written so that no
+/// plan compares every receipt with every event: PostgreSQL does not know how many
+/// an array holds.
 macro_rules! held {
-    ($then:literal) => {
+    ($before:literal, $after:literal) => {
         concat!(
-            "WITH receipt AS (SELECT * FROM unnest($1::int8[], $2::int8[]) AS r (seq, lease)), \
-             event AS ( \
+            "WITH event AS ( \
                  SELECT q.seq FROM annals_queue q WHERE q.seq = ANY ($1) ORDER BY q.seq FOR UPDATE \
              ) ",
-            $then
+            $before,
+            " unnest($1::int8[], $2::int8[]) AS r (seq, lease) \
+             WHERE (SELECT count(*) FROM event) > 0 AND d.seq = r.seq AND d.lease = r.lease",
+            $after
         )
     };
 }
 
 const ACK: &str = held!(
-    ", ended AS ( \
-         DELETE FROM annals_delivery d USING event JOIN receipt r USING (seq) \
-         WHERE d.seq = event.seq AND d.lease = r.lease RETURNING d.seq \
-     ) \
-     DELETE FROM annals_queue q USING ended WHERE q.seq = ended.seq"
+    ", ended AS (DELETE FROM annals_delivery d USING",
+    " RETURNING d.seq) DELETE FROM annals_queue q USING ended WHERE q.seq = ended.seq"
 );
 
 pub(super) async fn ack(pool: PgPool, receipts: Receipts) -> sqlx::Result<usize> {
@@ -222,25 +223,21 @@ pub(crate) async fn ack_in(
 
 pub(super) async fn retry(pool: PgPool, receipts: Receipts, at: Timestamp) -> sqlx::Result<usize> {
     let mut transaction = unsynced(&pool).await?;
-    let updated = sqlx::query(held!(
-        "UPDATE annals_delivery d \
-         SET lease = 0, due = $3 \
-         FROM event JOIN receipt r USING (seq) WHERE d.seq = event.seq AND d.lease = r.lease"
-    ))
-    .bind(receipts.seqs)
-    .bind(receipts.leases)
-    .bind(Time(at))
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
+    let updated = sqlx::query(held!("UPDATE annals_delivery d SET lease = 0, due = $3 FROM", ""))
+        .bind(receipts.seqs)
+        .bind(receipts.leases)
+        .bind(Time(at))
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
     transaction.commit().await?;
     Ok(count(updated))
 }
 
 pub(super) async fn release(pool: PgPool, receipts: Receipts) -> sqlx::Result<usize> {
     const UPDATE: &str = held!(
-        "UPDATE annals_delivery d SET lease = 0, due = '-infinity', attempts = d.attempts - 1 \
-         FROM event JOIN receipt r USING (seq) WHERE d.seq = event.seq AND d.lease = r.lease"
+        "UPDATE annals_delivery d SET lease = 0, due = '-infinity', attempts = d.attempts - 1 FROM",
+        ""
     );
     change(pool, UPDATE, receipts).await
 }
@@ -265,14 +262,13 @@ pub(super) async fn bury(pool: PgPool, burials: Vec<(Receipt, String)>) -> sqlx:
     let reasons: Vec<String> =
         burials.into_iter().map(|(_, reason)| reason.replace('\0', "\\0")).collect();
     let buried = sqlx::query(
-        "WITH receipt AS ( \
-             SELECT * FROM unnest($1::int8[], $2::int8[], $3::text[]) \
-                 WITH ORDINALITY AS r (seq, lease, reason, place) \
-         ), event AS ( \
+        "WITH event AS ( \
              SELECT q.seq FROM annals_queue q WHERE q.seq = ANY ($1) ORDER BY q.seq FOR UPDATE \
          ), ended AS ( \
-             DELETE FROM annals_delivery d USING event JOIN receipt r USING (seq) \
-             WHERE d.seq = event.seq AND d.lease = r.lease RETURNING d.seq, d.attempts, r.reason, r.place \
+             DELETE FROM annals_delivery d USING unnest($1::int8[], $2::int8[], $3::text[]) \
+                 WITH ORDINALITY AS r (seq, lease, reason, place) \
+             WHERE (SELECT count(*) FROM event) > 0 AND d.seq = r.seq AND d.lease = r.lease \
+             RETURNING d.seq, d.attempts, r.reason, r.place \
          ), gone AS ( \
              DELETE FROM annals_queue q USING ended e WHERE q.seq = e.seq \
              RETURNING q.id, q.raw, q.body, e.reason, e.attempts, e.place \
