@@ -32,7 +32,6 @@ use async_trait::async_trait;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId, Timestamp};
 use crate::query::{Page, Query};
-use crate::transport::{Receipt, Transport};
 use crate::url::without_secrets;
 
 pub use prune::{PRUNED, Pruned, prune};
@@ -56,19 +55,18 @@ pub trait Appender: Send + Sync + fmt::Debug {
     async fn append(&self, batch: Arc<[Record]>) -> Result<Vec<Appended>>;
 
     /// Appends a batch that came from a queue in the same database, and acknowledges
-    /// in the same transaction what is then stored. `receipts` are those of the
-    /// records, in order. `None` if the queue is elsewhere, or nothing of the batch
-    /// was new: then nothing was done, and appending says what became of each.
+    /// in the same transaction what is then stored. `None` if the queue is elsewhere,
+    /// or nothing of the batch was new: then nothing was done, and appending says what
+    /// became of each.
     ///
     /// # Errors
     /// As [`Appender::append`]; nothing is then acknowledged either.
-    async fn append_from(
+    async fn append_along(
         &self,
-        queue: &dyn Transport,
         batch: &Arc<[Record]>,
-        receipts: &[Receipt],
+        along: Along,
     ) -> Result<Option<Vec<Appended>>> {
-        let _ = (queue, batch, receipts);
+        let _ = (batch, along);
         Ok(None)
     }
 
@@ -125,6 +123,18 @@ pub trait Store: Appender {
     /// # Errors
     /// When the store cannot be written.
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed>;
+}
+
+/// What a queue wants done in the transaction that stores its events.
+#[derive(Clone, Debug)]
+pub struct Along {
+    /// The database that the queue is in: its URL, without secrets.
+    pub database: String,
+    /// Acknowledges the events of which `$1` and `$2`, arrays of 64-bit integers, are
+    /// the receipts.
+    pub statement: &'static str,
+    /// The receipt of each record of the batch, in order.
+    pub receipts: Vec<(i64, i64)>,
 }
 
 /// What became of one appended record.

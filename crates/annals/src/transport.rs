@@ -32,6 +32,7 @@ use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
+use crate::store::Along;
 use crate::url::without_secrets;
 
 #[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
@@ -43,9 +44,10 @@ pub trait Transport: Send + Sync + fmt::Debug {
     /// The URL it was opened from, without secrets.
     fn url(&self) -> &str;
 
-    /// The database it is in, if a store in the same one may acknowledge events in
-    /// the transaction that stores them ([`crate::store::Appender::append_from`]).
-    fn database(&self) -> Option<&str> {
+    /// How a store in the same database acknowledges these in the transaction that
+    /// stores them; `None` if only [`Transport::ack`] can.
+    fn acknowledgement(&self, receipts: &[Receipt]) -> Option<Along> {
+        let _ = receipts;
         None
     }
 

@@ -60,7 +60,7 @@ fn every_backend_has_its_row_its_feature_and_its_suite() {
             }
             // `sync:` has no queue, so that the suite has nothing to ask of it.
             if scheme != "sync" {
-                let own = format!("crates/annals/tests/it/{scheme}.rs");
+                let own = format!("crates/annals/tests/it/{scheme}/{seam}.rs");
                 let tests = read(&format!("crates/annals/{suite}")).to_lowercase()
                     + &std::fs::read_to_string(root().join(own)).unwrap_or_default();
                 assert!(

@@ -25,14 +25,15 @@ use tokio::sync::OnceCell;
 
 use self::append::Memory;
 use self::walk::Walk;
-use super::{Appended, Appender, LogCheck, PrunePlan, Record, Removed, Store, StoreStats, Stored};
+use super::{
+    Along, Appended, Appender, LogCheck, PrunePlan, Record, Removed, Store, StoreStats, Stored,
+};
 use crate::error::{ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
 use crate::log::Hash;
 use crate::postgres::Server;
 use crate::postgres::schema::Schema;
 use crate::query::{Page, Query};
-use crate::transport::{Receipt, Transport};
 
 static SCHEMA: Schema = Schema {
     marker: "annals_store_meta",
@@ -148,18 +149,16 @@ impl Appender for PostgresStore {
         Ok(appended.unwrap_or_default())
     }
 
-    async fn append_from(
+    async fn append_along(
         &self,
-        queue: &dyn Transport,
         batch: &Arc<[Record]>,
-        receipts: &[Receipt],
+        along: Along,
     ) -> Result<Option<Vec<Appended>>> {
-        if queue.database() != Some(self.server.url()) || batch.is_empty() {
+        if along.database != self.server.url() || batch.is_empty() {
             return Ok(None);
         }
-        let (batch, receipts) = (Arc::clone(batch), receipts.to_vec());
-        let memory = Arc::clone(&self.memory);
-        let work = move |pool| append::append(pool, batch, memory, Some(receipts));
+        let (batch, memory) = (Arc::clone(batch), Arc::clone(&self.memory));
+        let work = move |pool| append::append(pool, batch, memory, Some(along));
         self.server().await?.call("move events to", work).await
     }
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Appended, Appender, PrunePlan, Record, Removed, Store, StoreStats, Stored};
+use super::{Along, Appended, Appender, PrunePlan, Record, Removed, Store, StoreStats, Stored};
 use crate::error::Result;
 use crate::event::{EventId, Timestamp};
 use crate::query::{Page, Query};
-use crate::transport::{Receipt, Transport};
 
 #[async_trait]
 impl<A: Appender + ?Sized> Appender for Arc<A> {
@@ -21,13 +20,12 @@ impl<A: Appender + ?Sized> Appender for Arc<A> {
         (**self).append(batch).await
     }
 
-    async fn append_from(
+    async fn append_along(
         &self,
-        queue: &dyn Transport,
         batch: &Arc<[Record]>,
-        receipts: &[Receipt],
+        along: Along,
     ) -> Result<Option<Vec<Appended>>> {
-        (**self).append_from(queue, batch, receipts).await
+        (**self).append_along(batch, along).await
     }
 
     async fn reopen(&self) -> Result<()> {

@@ -26,8 +26,9 @@ use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want,
 use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
 use crate::postgres::{Server, number};
+use crate::store::Along;
+pub(crate) use queue::QUEUE;
 use queue::Received;
-pub(crate) use queue::{QUEUE, ack_in};
 
 /// Inserts one event, for applications that enqueue inside their own transaction
 /// with another driver than sqlx. Its values are `$1` the event's id (16 bytes),
@@ -152,8 +153,8 @@ impl Transport for PostgresTransport {
         self.server.url()
     }
 
-    fn database(&self) -> Option<&str> {
-        Some(self.server.url())
+    fn acknowledgement(&self, receipts: &[Receipt]) -> Option<Along> {
+        Some(queue::acknowledgement(self.server.url(), receipts))
     }
 
     async fn send(&self, batch: Arc<[Message]>) -> Result<()> {

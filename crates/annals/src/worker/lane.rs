@@ -258,12 +258,9 @@ impl Lane {
         deliveries: &[Ticket],
         records: &Arc<[Record]>,
     ) -> Result<Option<Vec<Outcome>>> {
-        if self.transport.database().is_none() {
-            return Ok(None);
-        }
         let receipts: Vec<Receipt> = deliveries.iter().map(|delivery| delivery.receipt).collect();
-        let store = &self.shared.worker.store;
-        match store.append_from(&*self.transport, records, &receipts).await {
+        let Some(along) = self.transport.acknowledgement(&receipts) else { return Ok(None) };
+        match self.shared.worker.store.append_along(records, along).await {
             Ok(appended) => Ok(appended.map(|all| all.into_iter().map(Outcome::from).collect())),
             Err(error) if matches!(error.kind(), ErrorKind::Event | ErrorKind::Transient) => {
                 Ok(None)

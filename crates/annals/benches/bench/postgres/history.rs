@@ -142,7 +142,7 @@ async fn prune(store: PostgresStore) -> Outcome {
         async move {
             let mut longest = Duration::ZERO;
             while !done.load(Ordering::Relaxed) {
-                let batch: Outcome<Arc<[Record]>> = (0..100).map(|_| record(1, 1)).collect();
+                let batch: Outcome<Arc<[Record]>> = (0..100).map(|_| record(FEW, FEW)).collect();
                 let began = Instant::now();
                 store.append(batch?).await?;
                 longest = longest.max(began.elapsed());

@@ -17,7 +17,7 @@ use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, raw_sql};
 use uuid::Uuid;
 
-use super::super::{Appended, Record};
+use super::super::{Along, Appended, Record};
 use super::partitions::{Partition, Partitions};
 use super::read::uuid;
 use super::rows::Rows;
@@ -25,8 +25,6 @@ use super::tiles::{self, Written};
 use crate::error::{Error, ErrorKind};
 use crate::log::{self, Edge, Hash, SALT_BYTES};
 use crate::postgres::{Failure, Time, number};
-use crate::transport::Receipt;
-use crate::transport::postgres::ack_in;
 
 /// Numbers of appends that a handle draws at a time.
 const BLOCK: i64 = 1_000;
@@ -105,17 +103,17 @@ impl From<Error> for Stopped {
     }
 }
 
-/// Appends a batch. With receipts of the queue in the same database, what is stored
-/// then is acknowledged in the same transaction; `None` if there was none.
+/// Appends a batch, and does what a queue in the same database wants done along with
+/// it; then `None` if nothing was new.
 pub(super) async fn append(
     pool: PgPool,
     batch: Arc<[Record]>,
     memory: Arc<Memory>,
-    receipts: Option<Vec<Receipt>>,
+    along: Option<Along>,
 ) -> Result<Option<Vec<Appended>>, Failure> {
     let mut append = Append::of(&pool, &batch, &memory)?;
-    append.receipts = receipts.unwrap_or_default();
-    let acknowledges = !append.receipts.is_empty();
+    let acknowledges = along.is_some();
+    append.along = along;
     let mut tries = 0;
     loop {
         tries += 1;
@@ -148,8 +146,8 @@ struct Append<'a> {
     twins: Vec<(usize, usize)>,
     /// Bodies that are stored under ids of the batch, as far as they were looked up.
     stored: HashMap<Uuid, String>,
-    /// Of each record, if it is to be acknowledged.
-    receipts: Vec<Receipt>,
+    /// What is to be done in the same transaction.
+    along: Option<Along>,
 }
 
 impl<'a> Append<'a> {
@@ -171,8 +169,8 @@ impl<'a> Append<'a> {
         });
         let answers = vec![None; batch.len()];
         let rows = ranked(order);
-        let (stored, receipts) = (HashMap::new(), Vec::new());
-        Ok(Self { pool, batch, memory, salts, answers, rows, twins, stored, receipts })
+        let (stored, along) = (HashMap::new(), None);
+        Ok(Self { pool, batch, memory, salts, answers, rows, twins, stored, along })
     }
 
     /// Finds out which of the records are stored or pruned.
@@ -254,8 +252,9 @@ impl<'a> Append<'a> {
         for part in parts {
             self.write(connection, part, append, &mut leaves).await?;
         }
-        if !self.receipts.is_empty() {
-            ack_in(connection, &self.stored_receipts()).await?;
+        if let Some(along) = &self.along {
+            let (keys, leases): (Vec<i64>, Vec<i64>) = self.receipts_of_stored(along).unzip();
+            sqlx::query(along.statement).bind(keys).bind(leases).execute(&mut *connection).await?;
         }
         let (first, mut edge) = self.place(connection, parts, append).await?;
         let mut written = Written::default();
@@ -268,7 +267,7 @@ impl<'a> Append<'a> {
     }
 
     /// The receipts of what is stored already or will be with this transaction.
-    fn stored_receipts(&self) -> Vec<Receipt> {
+    fn receipts_of_stored(&self, along: &Along) -> impl Iterator<Item = (i64, i64)> {
         let new = self.rows.iter().map(|(index, _)| *index);
         let known =
             (0..self.batch.len()).filter(|index| self.answers[*index] == Some(Appended::Duplicate));
@@ -280,7 +279,7 @@ impl<'a> Append<'a> {
             }
         });
         let twins = twins.map(|(twin, _)| *twin);
-        new.chain(known).chain(twins).map(|index| self.receipts[index]).collect()
+        new.chain(known).chain(twins).map(|index| along.receipts[index])
     }
 
     /// Finds the partition of each record; those of a dropped one are refused.

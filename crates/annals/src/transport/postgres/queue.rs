@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
-use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::super::{
@@ -18,6 +18,7 @@ use super::super::{
 use crate::event::{Timestamp, accept_waiting};
 use crate::postgres::schema::Schema;
 use crate::postgres::{Time, micros, number};
+use crate::store::Along;
 
 /// The tables of the queue.
 pub(crate) static QUEUE: Schema = Schema {
@@ -212,13 +213,10 @@ pub(super) async fn ack(pool: PgPool, receipts: Receipts) -> sqlx::Result<usize>
     change(pool, ACK, receipts).await
 }
 
-/// Acknowledges in the transaction of a store that is in the same database.
-pub(crate) async fn ack_in(
-    connection: &mut PgConnection,
-    receipts: &[Receipt],
-) -> sqlx::Result<()> {
-    let Receipts { seqs, leases } = Receipts::from(receipts);
-    sqlx::query(ACK).bind(seqs).bind(leases).execute(connection).await.map(drop)
+/// The same, to be run by a store in the same database.
+pub(super) fn acknowledgement(database: &str, receipts: &[Receipt]) -> Along {
+    let receipts = receipts.iter().map(pair).collect();
+    Along { database: database.to_owned(), statement: ACK, receipts }
 }
 
 pub(super) async fn retry(pool: PgPool, receipts: Receipts, at: Timestamp) -> sqlx::Result<usize> {

@@ -408,12 +408,16 @@ async fn events_move_from_queue_to_store_in_one_transaction() {
         &place,
         "ALTER TABLE annals_log_head ADD CONSTRAINT full_up CHECK (size < 2) NOT VALID",
     );
-    store.append_from(&queue, &records, &receipts).await.unwrap_err();
+    store.append_along(&records, queue.acknowledgement(&receipts).unwrap()).await.unwrap_err();
     assert_eq!(queue.stats().await.unwrap().leased, 8);
     assert_eq!(store.stats().await.unwrap().events, 1);
     sql(server, &place, "ALTER TABLE annals_log_head DROP CONSTRAINT full_up");
 
-    let moved = store.append_from(&queue, &records, &receipts).await.unwrap().unwrap();
+    let moved = store
+        .append_along(&records, queue.acknowledgement(&receipts).unwrap())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(positions(&moved), [None, Some(1), Some(2), Some(3), Some(4), Some(5), None, None]);
     assert_eq!(moved[0], Appended::Duplicate);
     assert_eq!(moved[6], Appended::Duplicate);
@@ -424,9 +428,15 @@ async fn events_move_from_queue_to_store_in_one_transaction() {
     assert_eq!(queue.stats().await.unwrap().leased, 1, "what was refused is still in hand");
     assert_eq!(queue.bury(&[(receipts[7], "why".to_owned())]).await.unwrap(), 1);
     // Nothing new is no move, and neither is a queue in another database.
-    assert_eq!(store.append_from(&queue, &records, &receipts).await.unwrap(), None);
+    assert_eq!(
+        store.append_along(&records, queue.acknowledgement(&receipts).unwrap()).await.unwrap(),
+        None
+    );
     let elsewhere = PostgresTransport::open(&server.database()).await.unwrap();
-    assert_eq!(store.append_from(&elsewhere, &records, &receipts).await.unwrap(), None);
+    assert_eq!(
+        store.append_along(&records, elsewhere.acknowledgement(&receipts).unwrap()).await.unwrap(),
+        None
+    );
 
     // As a worker does it, with one in the way.
     let more: Vec<Record> = (10..60).map(|n| event_at(&month(0), n)).collect();
