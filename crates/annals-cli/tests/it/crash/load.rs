@@ -143,6 +143,11 @@ impl Load {
         self.wait_until(what, || self.said(kind).contains(what));
     }
 
+    /// Waits until processes of that kind have said this so many times.
+    pub(super) fn wait_until_said_by(&self, times: usize, kind: Kind, what: &str) {
+        self.wait_until(what, || self.said(kind).matches(what).count() >= times);
+    }
+
     /// Waits until so many more events were acknowledged.
     pub(super) fn wait_for_acknowledged(&self, more: usize) {
         let goal = self.oracle.acknowledged() + more;
