@@ -291,7 +291,10 @@ pub(crate) fn explain(doing: impl Into<String>, error: sqlx::Error) -> Error {
         _ => (ErrorKind::Away, Some("check that the server runs, and its host and port")),
     };
     let found = match &error {
-        sqlx::Error::Database(found) => format!("{found} (SQLSTATE {})", code.unwrap_or_default()),
+        // Without the line of the server's source, which sqlx would add.
+        sqlx::Error::Database(found) => {
+            format!("{} (SQLSTATE {})", found.message(), code.unwrap_or_default())
+        }
         other => other.to_string(),
     };
     let mut explained = Error::new(kind, doing, found).caused_by(error);
