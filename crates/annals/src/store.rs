@@ -14,6 +14,8 @@
 
 #[cfg(feature = "file")]
 pub mod file;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod paging;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod prune;

@@ -4,14 +4,11 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Postgres, Row, Transaction};
 use uuid::Uuid;
 
+use super::super::paging::ANSWER_BYTES;
 use super::super::{StoreStats, Stored};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventId, Timestamp};
 use crate::postgres::{Failure, Time, number};
-
-/// Bytes of bodies that one answer holds: no further event is added once they
-/// are reached.
-pub(super) const ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// The columns that [`stored`] reads, in its order; of annals_events as e and
 /// annals_appends as a.

@@ -6,7 +6,7 @@ use sqlx::postgres::PgPool;
 use sqlx::{PgConnection, Row};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::log::{Edge, Hash, Tile, TileReader, root_at};
+use crate::log::{Edge, Hash, Tile, TileReader};
 use crate::postgres::{Failure, number};
 
 /// Tiles that are about to be written, as the values of a statement: numbers and
@@ -110,8 +110,5 @@ pub(super) async fn root(pool: PgPool) -> Result<(u64, Hash), Failure> {
     let places: Vec<(u8, u64)> =
         (0..7).map(|level| (level, size >> (8 * (u32::from(level) + 1)))).collect();
     let mut held = read(&mut snapshot, &places).await?;
-    if size == 0 {
-        return Ok((0, root_at(0, &mut held)?));
-    }
     Ok((size, Edge::load(size, &mut held)?.root()))
 }

@@ -11,30 +11,16 @@ use sqlx::{Arguments, AssertSqlSafe, PgConnection, Row};
 use uuid::Uuid;
 
 use super::super::Stored;
-use super::read::{ANSWER_BYTES, columns, stored};
+use super::super::paging::{MAX_SCANNED, Paging, SLICE};
+use super::read::{columns, stored};
 use crate::error::Result;
 use crate::event::Timestamp;
 use crate::postgres::{Failure, Time, number};
-use crate::query::{Cursor, Order, Page, Query};
-
-/// Rows that one statement looks at, at most.
-const SLICE: usize = 4_096;
-
-/// Rows that one page looks at.
-const MAX_SCANNED: usize = 64 * SLICE;
+use crate::query::{Order, Page, Query};
 
 /// A query under way.
 #[derive(Debug)]
-pub(super) struct Walk {
-    query: Query,
-    /// The log's size when the first page was read.
-    size: Option<u64>,
-    /// The last row that was looked at: its time and position.
-    at: Option<(i64, u64)>,
-    scanned: usize,
-    bytes: usize,
-    events: Vec<Stored>,
-}
+pub(super) struct Walk(Paging);
 
 /// A row that was looked at: its place in the order, and the event, if the columns
 /// let it through.
@@ -50,41 +36,22 @@ enum Stretch {
 }
 
 impl Walk {
-    pub(super) fn begin(mut query: Query) -> Result<Self> {
-        query.limit = query.limit.clamp(1, Query::MAX_LIMIT);
-        let cursor = query.cursor;
-        if let Some(cursor) = &cursor {
-            cursor.check(&query)?;
-        }
-        Ok(Self {
-            size: cursor.map(|cursor| cursor.size),
-            at: cursor.map(|cursor| (cursor.micros, cursor.position)),
-            query,
-            scanned: 0,
-            bytes: 0,
-            events: Vec::new(),
-        })
+    pub(super) fn begin(query: Query) -> Result<Self> {
+        Paging::begin(query).map(Self)
     }
 
     /// Walks until the page is full, or nothing is left.
     pub(super) async fn page(mut self, pool: PgPool) -> Result<Page, Failure> {
         let mut connection = pool.acquire().await?;
         let more = self.walk(&mut connection).await?;
-        let size = self.size.unwrap_or(0);
-        let next = self.at.filter(|_| more).map(|(micros, position)| Cursor {
-            micros,
-            position,
-            size,
-            query: Cursor::fingerprint(&self.query.filter, self.query.order),
-        });
-        Ok(Page { events: self.events, next })
+        Ok(self.0.page(more))
     }
 
     /// The plan of the first statement.
     pub(super) async fn explain(self, pool: PgPool) -> Result<String, Failure> {
         let stretch = Stretch::From(self.outermost());
         let Statement { sql, values } =
-            Statement::of(&self.query, stretch, self.at, u64::MAX, self.first_slice())?;
+            Statement::of(&self.0.query, stretch, self.0.at, u64::MAX, self.first_slice())?;
         let explain = AssertSqlSafe(format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {sql}"));
         let rows: Vec<String> = sqlx::query_scalar_with(explain, values).fetch_all(&pool).await?;
         Ok(rows.join("\n"))
@@ -92,39 +59,38 @@ impl Walk {
 
     /// As many rows as are likely to fill the page.
     fn first_slice(&self) -> usize {
-        (self.query.limit + self.query.limit / 8 + 8).min(SLICE)
+        (self.0.query.limit + self.0.query.limit / 8 + 8).min(SLICE)
     }
 
     /// Answers whether there is more to be found.
     async fn walk(&mut self, connection: &mut PgConnection) -> Result<bool, Failure> {
-        let size = match self.size {
+        let size = match self.0.size {
             Some(size) => size,
-            None => *self.size.insert(super::tiles::size(connection).await?),
+            None => *self.0.size.insert(super::tiles::size(connection).await?),
         };
         let mut stretch = Some(Stretch::From(self.outermost()));
         let mut slice = self.first_slice();
         while let Some(here) = stretch {
-            if self.scanned >= MAX_SCANNED {
+            if self.0.scanned >= MAX_SCANNED {
                 return Ok(true);
             }
             let looked = self.look(connection, here, size, slice).await?;
             let came = looked.len();
             let (looked, next) = self.arrange(here, looked, slice);
-            self.scanned += came;
-            let before = self.events.len();
+            self.0.scanned += came;
+            let before = self.0.found();
             for (place, event) in looked {
-                let event = event.filter(|event| self.query.filter.matches_body(&event.body));
+                let event = event.filter(|event| self.0.query.filter.matches_body(&event.body));
                 if let Some(event) = event {
-                    if self.events.len() == self.query.limit || self.bytes >= ANSWER_BYTES {
+                    if self.0.is_full() {
                         return Ok(true);
                     }
-                    self.bytes += event.body.len();
-                    self.events.push(event);
+                    self.0.push(event);
                 }
-                self.at = Some(place);
+                self.0.at = Some(place);
             }
             stretch = next;
-            let found = self.events.len() - before;
+            let found = self.0.found() - before;
             slice = if found * 2 < came { SLICE.min(slice * 4) } else { slice };
         }
         Ok(false)
@@ -132,7 +98,7 @@ impl Walk {
 
     /// The millisecond with which the walk begins.
     fn outermost(&self) -> i64 {
-        match (self.at, self.query.order) {
+        match (self.0.at, self.0.query.order) {
             (Some((micros, _)), _) => micros.div_euclid(1000),
             (None, Order::NewestFirst) => Timestamp::MAX.as_millis(),
             (None, Order::OldestFirst) => 0,
@@ -149,7 +115,7 @@ impl Walk {
     ) -> (Vec<Looked>, Option<Stretch>) {
         let full = looked.len() >= slice;
         let millis = |looked: &Looked| looked.0.0.div_euclid(1000);
-        let step = match self.query.order {
+        let step = match self.0.query.order {
             Order::NewestFirst => -1,
             Order::OldestFirst => 1,
         };
@@ -165,7 +131,7 @@ impl Walk {
             _ => None,
         };
         if matches!(here, Stretch::From(_)) {
-            match self.query.order {
+            match self.0.query.order {
                 Order::NewestFirst => looked.sort_by_key(|row| std::cmp::Reverse(row.0)),
                 Order::OldestFirst => looked.sort_by_key(|row| row.0),
             }
@@ -176,7 +142,7 @@ impl Walk {
 
     /// Whether a place comes after the last one that was looked at.
     fn is_beyond(&self, place: (i64, u64)) -> bool {
-        self.at.is_none_or(|at| match self.query.order {
+        self.0.at.is_none_or(|at| match self.0.query.order {
             Order::NewestFirst => place < at,
             Order::OldestFirst => place > at,
         })
@@ -189,7 +155,7 @@ impl Walk {
         size: u64,
         slice: usize,
     ) -> Result<Vec<Looked>, Failure> {
-        let statement = Statement::of(&self.query, stretch, self.at, size, slice)?;
+        let statement = Statement::of(&self.0.query, stretch, self.0.at, size, slice)?;
         let rows = sqlx::query_with(AssertSqlSafe(statement.sql), statement.values)
             .fetch_all(connection)
             .await?;

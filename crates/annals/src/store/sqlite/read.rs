@@ -6,11 +6,8 @@ use super::tiles::Head;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventId, Timestamp};
 use crate::sqlite::Failure;
+use crate::store::paging::ANSWER_BYTES;
 use crate::store::{StoreStats, Stored};
-
-/// Bytes of bodies that one answer holds: no further event is added once they
-/// are reached.
-pub(super) const ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// The columns that [`stored`] reads, in its order.
 macro_rules! columns {

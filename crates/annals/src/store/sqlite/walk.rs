@@ -6,35 +6,18 @@
 //! other readers nor runs without a bound: after [`MAX_SCANNED`] rows the page
 //! ends with what was found, and its cursor goes on from there.
 
-use std::mem;
-
 use rusqlite::{Connection, named_params};
 
-use super::read::{ANSWER_BYTES, stored};
+use super::read::stored;
 use super::tiles::Head;
 use crate::error::Result;
-use crate::query::{Cursor, Filter, Order, Page, Query};
+use crate::query::{Filter, Order, Page, Query};
 use crate::sqlite::Failure;
-use crate::store::Stored;
-
-/// Rows that one slice looks at.
-const SLICE: usize = 4_096;
-
-/// Rows that one page looks at.
-const MAX_SCANNED: usize = 64 * SLICE;
+use crate::store::paging::{MAX_SCANNED, Paging, SLICE};
 
 /// A query under way.
 #[derive(Debug)]
-pub(super) struct Walk {
-    query: Query,
-    /// The log's size when the first page was read.
-    size: Option<u64>,
-    /// The last row that was looked at: its time and position.
-    at: Option<(i64, u64)>,
-    scanned: usize,
-    bytes: usize,
-    events: Vec<Stored>,
-}
+pub(super) struct Walk(Paging);
 
 /// How a slice ended.
 enum Slice {
@@ -47,47 +30,29 @@ enum Slice {
 }
 
 impl Walk {
-    pub(super) fn begin(mut query: Query) -> Result<Self> {
-        query.limit = query.limit.clamp(1, Query::MAX_LIMIT);
-        let cursor = query.cursor;
-        if let Some(cursor) = &cursor {
-            cursor.check(&query)?;
-        }
-        Ok(Self {
-            size: cursor.map(|cursor| cursor.size),
-            at: cursor.map(|cursor| (cursor.micros, cursor.position)),
-            query,
-            scanned: 0,
-            bytes: 0,
-            events: Vec::new(),
-        })
+    pub(super) fn begin(query: Query) -> Result<Self> {
+        Paging::begin(query).map(Self)
     }
 
     /// Walks on; answers the page once it is done.
     pub(super) fn slice(&mut self, connection: &Connection) -> Result<Option<Page>, Failure> {
-        let size = match self.size {
+        let size = match self.0.size {
             Some(size) => size,
-            None => *self.size.insert(Head::read(connection)?.size),
+            None => *self.0.size.insert(Head::read(connection)?.size),
         };
         let more = match self.step(connection, size)? {
             Slice::End => false,
             Slice::Full => true,
-            Slice::GoOn if self.scanned >= MAX_SCANNED => true,
+            Slice::GoOn if self.0.scanned >= MAX_SCANNED => true,
             Slice::GoOn => return Ok(None),
         };
-        let next = self.at.filter(|_| more).map(|(micros, position)| Cursor {
-            micros,
-            position,
-            size,
-            query: Cursor::fingerprint(&self.query.filter, self.query.order),
-        });
-        Ok(Some(Page { events: mem::take(&mut self.events), next }))
+        Ok(Some(self.0.page(more)))
     }
 
     fn step(&mut self, connection: &Connection, size: u64) -> Result<Slice, Failure> {
-        let filter = &self.query.filter;
-        let mut select = connection.prepare_cached(&sql(filter, self.query.order))?;
-        let (time, position) = self.at.map_or(self.outermost(), |(time, position)| {
+        let filter = &self.0.query.filter.clone();
+        let mut select = connection.prepare_cached(&sql(filter, self.0.query.order))?;
+        let (time, position) = self.0.at.map_or(self.outermost(), |(time, position)| {
             (time, i64::try_from(position).unwrap_or(i64::MAX))
         });
         let entity = filter.entity.as_ref();
@@ -117,22 +82,20 @@ impl Walk {
             let body = row.get_ref(3)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
             let key = (row.get(4)?, row.get(0)?);
             if body.is_some_and(|body| filter.matches_body(body)) {
-                if self.events.len() == self.query.limit || self.bytes >= ANSWER_BYTES {
+                if self.0.is_full() {
                     return Ok(Slice::Full);
                 }
-                let event = stored(row)?;
-                self.bytes += event.body.len();
-                self.events.push(event);
+                self.0.push(stored(row)?);
             }
-            self.at = Some(key);
+            self.0.at = Some(key);
         }
-        self.scanned += seen;
+        self.0.scanned += seen;
         Ok(if seen < SLICE { Slice::End } else { Slice::GoOn })
     }
 
     /// A place before every event in the order of the walk.
     fn outermost(&self) -> (i64, i64) {
-        match self.query.order {
+        match self.0.query.order {
             Order::NewestFirst => (i64::MAX, i64::MAX),
             Order::OldestFirst => (-1, -1),
         }

@@ -1,0 +1,75 @@
+//! A page under way, whichever database walks for it.
+
+use std::mem;
+
+use super::Stored;
+use crate::error::Result;
+use crate::query::{Cursor, Page, Query};
+
+/// Rows that one slice of a walk looks at.
+pub(super) const SLICE: usize = 4_096;
+
+/// Rows that one page looks at: after them it ends with what was found, and its
+/// cursor goes on from there.
+pub(super) const MAX_SCANNED: usize = 64 * SLICE;
+
+/// Bytes of bodies that one answer holds: no further event is added once they
+/// are reached.
+pub(super) const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// What was found so far, and where.
+#[derive(Debug)]
+pub(super) struct Paging {
+    pub(super) query: Query,
+    /// The log's size when the first page was read.
+    pub(super) size: Option<u64>,
+    /// The last row that was looked at: its time and position.
+    pub(super) at: Option<(i64, u64)>,
+    pub(super) scanned: usize,
+    bytes: usize,
+    events: Vec<Stored>,
+}
+
+impl Paging {
+    pub(super) fn begin(mut query: Query) -> Result<Self> {
+        query.limit = query.limit.clamp(1, Query::MAX_LIMIT);
+        let cursor = query.cursor;
+        if let Some(cursor) = &cursor {
+            cursor.check(&query)?;
+        }
+        Ok(Self {
+            size: cursor.map(|cursor| cursor.size),
+            at: cursor.map(|cursor| (cursor.micros, cursor.position)),
+            query,
+            scanned: 0,
+            bytes: 0,
+            events: Vec::new(),
+        })
+    }
+
+    /// Events that are on it.
+    pub(super) fn found(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether no further event fits on it.
+    pub(super) fn is_full(&self) -> bool {
+        self.events.len() == self.query.limit || self.bytes >= ANSWER_BYTES
+    }
+
+    pub(super) fn push(&mut self, event: Stored) {
+        self.bytes += event.body.len();
+        self.events.push(event);
+    }
+
+    /// The page, and if there is more, the cursor from which to go on.
+    pub(super) fn page(&mut self, more: bool) -> Page {
+        let next = self.at.filter(|_| more).map(|(micros, position)| Cursor {
+            micros,
+            position,
+            size: self.size.unwrap_or(0),
+            query: Cursor::fingerprint(&self.query.filter, self.query.order),
+        });
+        Page { events: mem::take(&mut self.events), next }
+    }
+}
