@@ -47,11 +47,6 @@ impl Paging {
         })
     }
 
-    /// Events that are on it.
-    pub(super) fn found(&self) -> usize {
-        self.events.len()
-    }
-
     /// Whether no further event fits on it.
     pub(super) fn is_full(&self) -> bool {
         self.events.len() == self.query.limit || self.bytes >= ANSWER_BYTES

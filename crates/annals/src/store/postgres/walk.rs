@@ -78,7 +78,7 @@ impl Walk {
             let came = looked.len();
             let (looked, next) = self.arrange(here, looked, slice);
             self.0.scanned += came;
-            let before = self.0.found();
+            let mut found = 0;
             for (place, event) in looked {
                 let event = event.filter(|event| self.0.query.filter.matches_body(&event.body));
                 if let Some(event) = event {
@@ -86,11 +86,11 @@ impl Walk {
                         return Ok(true);
                     }
                     self.0.push(event);
+                    found += 1;
                 }
                 self.0.at = Some(place);
             }
             stretch = next;
-            let found = self.0.found() - before;
             slice = if found * 2 < came { SLICE.min(slice * 4) } else { slice };
         }
         Ok(false)
