@@ -1,7 +1,7 @@
 //! Times as people type them.
 
 use annals::Timestamp;
-use annals::config::parse_duration;
+use annals::unit::parse_duration;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 

@@ -8,8 +8,10 @@
 
 #![allow(clippy::print_stderr, reason = "it says aloud what it installs and what it skips")]
 
+pub mod certificates;
 pub mod outcome;
 mod packages;
+pub mod pgbouncer;
 pub mod postgres;
 
 /// What a test does without its server: nothing, and it says why. With `CI` set

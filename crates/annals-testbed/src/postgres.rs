@@ -19,7 +19,7 @@ use crate::packages::install;
 const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// Whom a server runs as when the tests run as root, whom it refuses.
-const USER: &str = "postgres";
+pub(crate) const USER: &str = "postgres";
 
 /// How long a start or a stop may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -219,10 +219,7 @@ impl Postgres {
 
     /// The server. A shell waits for it and removes its data, should nobody else.
     fn command(&self, program: &Path) -> Command {
-        // Told to end when this process does; a change of user would undo that.
-        let mut flags = user();
-        flags.push("--pdeathsig=TERM".to_owned());
-        let mut shell = setpriv(&flags, Path::new("sh"));
+        let mut shell = as_bound_user(Path::new("sh"));
         shell
             .arg("-c")
             .arg(
@@ -276,7 +273,7 @@ fn programs() -> Option<PathBuf> {
     Some(newest.join("bin")).filter(|bin| bin.join("initdb").exists())
 }
 
-fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
@@ -286,6 +283,14 @@ fn as_user(program: &Path) -> Command {
         [] => Command::new(program),
         flags => setpriv(flags, program),
     }
+}
+
+/// The same, told to end when this process does; a change of user would undo that
+/// later.
+pub(crate) fn as_bound_user(program: &Path) -> Command {
+    let mut flags = user();
+    flags.push("--pdeathsig=TERM".to_owned());
+    setpriv(&flags, program)
 }
 
 /// What makes `setpriv` change the user, if that is needed.
@@ -302,8 +307,8 @@ fn setpriv(flags: &[String], program: &Path) -> Command {
     command
 }
 
-/// Lets that user write into the directory.
-fn give_away(directory: &Path) -> io::Result<()> {
+/// Gives a file or directory to that user.
+pub(crate) fn give_away(path: &Path) -> io::Result<()> {
     if !geteuid().is_root() {
         return Ok(());
     }
@@ -311,12 +316,12 @@ fn give_away(directory: &Path) -> io::Result<()> {
     let fields = passwd.lines().find_map(|line| line.strip_prefix(&format!("{USER}:")));
     let mut numbers = fields.into_iter().flat_map(|rest| rest.split(':').skip(1));
     let mut next = || numbers.next().and_then(|number| number.parse().ok());
-    chown(directory, next(), next())
+    chown(path, next(), next())
 }
 
 /// Starts a command that is told when its parent ends. To the kernel that is the
 /// thread that started it, so that a thread stays for as long as this process.
-fn spawn_bound(mut command: Command) -> io::Result<Child> {
+pub(crate) fn spawn_bound(mut command: Command) -> io::Result<Child> {
     let (answer, answered) = mpsc::channel();
     std::thread::Builder::new().name("annals-testbed".to_owned()).spawn(move || {
         let _ = answer.send(command.spawn());

@@ -11,7 +11,6 @@ mod load;
 mod setting;
 mod suggest;
 mod template;
-mod unit;
 mod value;
 
 use std::net::SocketAddr;
@@ -26,7 +25,6 @@ pub use file::ConfigFile;
 pub use setting::{Kind, SETTINGS, Setting};
 pub use suggest::closest;
 pub use template::template;
-pub use unit::{format_bytes, format_duration, parse_bytes, parse_duration};
 
 /// Where the raw settings come from.
 #[derive(Clone, Debug, Default)]

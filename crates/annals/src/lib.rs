@@ -27,6 +27,7 @@ pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;
+pub mod unit;
 pub mod url;
 pub mod worker;
 

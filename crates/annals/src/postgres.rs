@@ -6,17 +6,17 @@
 //! callers whose own runtime has ended; a call that its caller gave up is finished
 //! all the same.
 
+mod pool;
 pub(crate) mod schema;
+mod settings;
 mod time;
 
 use std::fmt;
 use std::future::Future;
-use std::str::FromStr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sqlx::PgConnection;
-use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPool, PgPoolOptions};
+use sqlx::postgres::PgDatabaseError;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -24,30 +24,16 @@ use tokio::task::AbortHandle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::url::without_secrets;
 
+pub(crate) use pool::{Connection, Pool};
+use settings::Settings;
 pub(crate) use time::Time;
-
-/// Connections of one transport or store, at most, unless the URL says otherwise.
-const MAX_CONNECTIONS: u32 = 8;
-
-/// How long a call waits for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The first version whose SQL we speak.
 const FIRST_VERSION: i32 = 130_000;
 
-/// Settings of each connection: no statement of ours takes long, and none waits
-/// for ever for someone else's lock.
-const SETTINGS: &[(&str, &str)] = &[
-    ("statement_timeout", "60s"),
-    ("lock_timeout", "10s"),
-    ("idle_in_transaction_session_timeout", "60s"),
-    // Compiling takes longer than our statements.
-    ("jit", "off"),
-];
-
 /// A pool of connections to one database.
 pub(crate) struct Server {
-    pool: PgPool,
+    pool: Pool,
     url: String,
     what: &'static str,
     runtime: Handle,
@@ -69,24 +55,14 @@ impl Server {
         settings: &'static [(&'static str, &'static str)],
     ) -> Result<Self> {
         let shown = without_secrets(url);
-        let doing = || format!("open {what} {shown}");
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|error| {
-                Error::new(ErrorKind::Usage, doing(), error)
-                    .hint("use postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full")
-            })?
-            .application_name("annals");
+        let doing = format!("open {what} {shown}");
+        let settings = Settings::of(url, &doing, settings)?;
         let (runtime, running, thread) = thread_of_its_own()
-            .map_err(|error| Error::new(ErrorKind::Away, doing(), format!("no thread: {error}")))?;
+            .map_err(|error| Error::new(ErrorKind::Away, doing, format!("no thread: {error}")))?;
         let pool = {
             // The pool's own tasks belong to that runtime as well.
             let _inside = runtime.enter();
-            PgPoolOptions::new()
-                .max_connections(MAX_CONNECTIONS)
-                .acquire_timeout(CONNECT_TIMEOUT)
-                .test_before_acquire(false)
-                .after_connect(move |connection, _| Box::pin(set(connection, settings)))
-                .connect_lazy_with(options)
+            Pool::new(settings)
         };
         Ok(Self { pool, url: shown, what, runtime, running: Some(running), thread: Some(thread) })
     }
@@ -99,12 +75,14 @@ impl Server {
     pub(crate) async fn check(&self) -> Result<()> {
         let (version, encoding): (i32, String) = self
             .call("connect to", |pool| async move {
-                sqlx::query_as(
-                    "SELECT current_setting('server_version_num')::int4, \
-                     current_setting('server_encoding')",
-                )
-                .fetch_one(&pool)
-                .await
+                let mut connection = pool.connect().await?;
+                connection
+                    .row(
+                        "SELECT current_setting('server_version_num')::int4, \
+                         current_setting('server_encoding')",
+                    )
+                    .fetch_one(&mut *connection)
+                    .await
             })
             .await?;
         let refuse = |found: String, hint| {
@@ -134,7 +112,7 @@ impl Server {
     }
 
     /// The pool, for a task that is spawned.
-    pub(crate) fn pool(&self) -> PgPool {
+    pub(crate) fn pool(&self) -> Pool {
         self.pool.clone()
     }
 
@@ -148,7 +126,7 @@ impl Server {
     pub(crate) async fn call<T, E, F>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(PgPool) -> F + Send + 'static,
+        work: impl FnOnce(Pool) -> F + Send + 'static,
     ) -> Result<T>
     where
         T: Send + 'static,
@@ -206,15 +184,15 @@ impl From<Error> for Failure {
 }
 
 /// The number of the table that a name means: as in SQL, or to the letter.
-pub(crate) async fn find_table(connection: &mut PgConnection, name: &str) -> Result<i64, Failure> {
-    let found: Option<i64> = sqlx::query_scalar(
-        "SELECT coalesce(to_regclass($1), to_regclass(quote_ident($1)))::oid::int8",
-    )
-    .bind(name)
-    .fetch_one(&mut *connection)
-    .await
-    // Not even a name.
-    .or_else(|error| if error.as_database_error().is_some() { Ok(None) } else { Err(error) })?;
+pub(crate) async fn find_table(connection: &mut Connection, name: &str) -> Result<i64, Failure> {
+    const FIND: &str = "SELECT coalesce(to_regclass($1), to_regclass(quote_ident($1)))::oid::int8";
+    let found: Option<i64> = connection
+        .scalar(FIND)
+        .bind(name)
+        .fetch_one(&mut **connection)
+        .await
+        // Not even a name.
+        .or_else(|error| if error.as_database_error().is_some() { Ok(None) } else { Err(error) })?;
     if let Some(found) = found {
         return Ok(found);
     }
@@ -232,19 +210,6 @@ pub(crate) fn number(number: u64) -> i64 {
 /// A duration in microseconds, as PostgreSQL's int8 holds it.
 pub(crate) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// Sets what every connection has, and what this one has beside.
-async fn set(connection: &mut PgConnection, beside: &[(&str, &str)]) -> sqlx::Result<()> {
-    let (names, values): (Vec<&str>, Vec<&str>) = SETTINGS.iter().chain(beside).copied().unzip();
-    sqlx::query(
-        "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS s (name, value)",
-    )
-    .bind(names)
-    .bind(values)
-    .execute(connection)
-    .await
-    .map(drop)
 }
 
 type Thread = (Handle, oneshot::Sender<()>, JoinHandle<()>);
@@ -309,9 +274,22 @@ fn meaning(code: &str) -> (ErrorKind, Option<&'static str>) {
     use ErrorKind as Kind;
     let class = code.get(..2).unwrap_or_default();
     match (class, code) {
-        (_, "28P01" | "28000") => {
-            (Kind::Away, Some("check the user and the password (PGPASSWORD, or a .pgpass file)"))
-        }
+        (_, "28P01") => (
+            Kind::Away,
+            Some("check the user and the password (PGPASSWORD, password_file= or .pgpass)"),
+        ),
+        (_, "28000") => (
+            Kind::Away,
+            Some(
+                "check the user, and what the server's pg_hba.conf asks for (a password: PGPASSWORD; \
+                 TLS: sslmode=require)",
+            ),
+        ),
+        // An unknown startup parameter, a prepared statement that is gone or is there.
+        (_, "08P01" | "26000" | "42P05") => (
+            Kind::Away,
+            Some("behind PgBouncer in transaction mode, add pgbouncer=true to the URL"),
+        ),
         (_, "3D000") => (Kind::Away, Some("create the database, or correct its name in the URL")),
         (_, "42501") => {
             (Kind::Away, Some("grant this role what it needs; `annals migrate` as the owner does"))

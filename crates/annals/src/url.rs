@@ -37,6 +37,10 @@ fn hide_password(address: &str) -> String {
 
 fn is_secret(parameter: &str) -> bool {
     let name = parameter.to_ascii_lowercase();
+    // Where a secret is kept is none.
+    if name.ends_with("_file") {
+        return false;
+    }
     ["password", "passwd", "pwd", "secret", "token", "key"].iter().any(|word| {
         // `key=` alone names a Redis list; `api_key=` is a secret.
         name.contains(word) && name != "key"

@@ -2,12 +2,11 @@
 //! (migrations/postgres/capture_1.sql), since the triggers need them as well.
 
 use sqlx::Row;
-use sqlx::postgres::PgPool;
 
 use super::{AttachOptions, Attached, Mode};
 use crate::error::Result;
 use crate::postgres::schema::Schema;
-use crate::postgres::{Failure, Server, find_table};
+use crate::postgres::{Connection, Failure, Pool, Server, find_table};
 use crate::transport::postgres::QUEUE;
 
 static SCHEMA: Schema = Schema {
@@ -27,8 +26,8 @@ pub(super) async fn attach(
     let server = Server::new(url, WHAT, &[])?;
     server.check().await?;
     let (tables, options) = (tables.to_vec(), options.clone());
-    let work = move |pool: PgPool| async move {
-        let mut transaction = pool.begin().await?;
+    let work = move |pool: Pool| async move {
+        let mut transaction = pool.begin("BEGIN").await?;
         for schema in [&QUEUE, &SCHEMA] {
             schema.bring(&mut transaction).await?;
         }
@@ -37,15 +36,15 @@ pub(super) async fn attach(
         let mut statements = Vec::new();
         for table in &tables {
             let relation = find_table(&mut transaction, table).await?;
-            let did: Vec<String> =
-                sqlx::query_scalar("SELECT annals_attach($1::oid::regclass, $2, $3, $4, $5)")
-                    .bind(relation)
-                    .bind(&options.entity_type)
-                    .bind(&options.exclude)
-                    .bind(&options.redact)
-                    .bind(&operations)
-                    .fetch_all(&mut *transaction)
-                    .await?;
+            let did: Vec<String> = transaction
+                .scalar("SELECT annals_attach($1::oid::regclass, $2, $3, $4, $5)")
+                .bind(relation)
+                .bind(&options.entity_type)
+                .bind(&options.exclude)
+                .bind(&options.redact)
+                .bind(&operations)
+                .fetch_all(&mut *transaction)
+                .await?;
             statements.extend(did);
         }
         end(transaction, mode).await?;
@@ -58,15 +57,13 @@ pub(super) async fn detach(url: &str, tables: &[String], mode: Mode) -> Result<V
     let server = Server::new(url, WHAT, &[])?;
     SCHEMA.expect(&server).await?;
     let tables = tables.to_vec();
-    let work = move |pool: PgPool| async move {
-        let mut transaction = pool.begin().await?;
+    let work = move |pool: Pool| async move {
+        let mut transaction = pool.begin("BEGIN").await?;
         let mut statements = Vec::new();
         for table in &tables {
             let relation = find_table(&mut transaction, table).await?;
-            let did: Vec<String> = sqlx::query_scalar("SELECT annals_detach($1::oid::regclass)")
-                .bind(relation)
-                .fetch_all(&mut *transaction)
-                .await?;
+            let detach = transaction.scalar("SELECT annals_detach($1::oid::regclass)");
+            let did: Vec<String> = detach.bind(relation).fetch_all(&mut *transaction).await?;
             statements.extend(did);
         }
         end(transaction, mode).await?;
@@ -78,22 +75,22 @@ pub(super) async fn detach(url: &str, tables: &[String], mode: Mode) -> Result<V
 pub(super) async fn attached(url: &str) -> Result<Vec<Attached>> {
     let server = Server::new(url, WHAT, &[])?;
     server.check().await?;
-    let list = |pool: PgPool| async move {
-        let mut connection = pool.acquire().await?;
+    let list = |pool: Pool| async move {
+        let mut connection = pool.connect().await?;
         if SCHEMA.found(&mut connection).await?.is_none() {
             return Ok(Vec::new());
         }
         // A table that was dropped leaves its line; nobody need see it.
-        let rows = sqlx::query(
+        let list = connection.query(
             "SELECT a.relation::text, a.entity_type, a.excluded::text[], a.redacted::text[], a.operations, \
                  coalesce(strpos(p.prosrc, quote_literal(annals_columns_now(a.relation))) > 0, false) \
              FROM annals_attached a JOIN pg_class c ON c.oid = a.relation \
                  LEFT JOIN pg_trigger t ON t.tgrelid = a.relation AND t.tgname = 'annals_capture_' || a.operations[1] \
                  LEFT JOIN pg_proc p ON p.oid = t.tgfoid \
              ORDER BY 1",
-        )
-        .fetch_all(&mut *connection)
-        .await?;
+        );
+        let rows = list.fetch_all(&mut *connection).await?;
+        connection.commit().await?;
         rows.into_iter()
             .map(|row| {
                 Ok(Attached {
@@ -110,7 +107,7 @@ pub(super) async fn attached(url: &str) -> Result<Vec<Attached>> {
     server.call("list the attached tables of", list).await
 }
 
-async fn end(transaction: sqlx::Transaction<'_, sqlx::Postgres>, mode: Mode) -> sqlx::Result<()> {
+async fn end(transaction: Connection, mode: Mode) -> sqlx::Result<()> {
     match mode {
         Mode::Apply => transaction.commit().await,
         Mode::DryRun => transaction.rollback().await,

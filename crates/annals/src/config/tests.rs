@@ -199,22 +199,3 @@ fn the_template_changes_nothing_and_uncommented_sets_the_defaults() {
         assert!(default.value.is_none() || set.value == default.value, "{}", set.setting.key);
     }
 }
-
-#[test]
-fn units_read_and_write() {
-    for (text, seconds) in [("5s", 5), ("2h", 7200), ("90d", 90 * 86_400), ("1 m", 60), ("0s", 0)] {
-        assert_eq!(parse_duration(text).unwrap(), Duration::from_secs(seconds), "{text}");
-    }
-    for text in
-        ["", "5", "s", "-5s", "5 fortnights", "99999999999999999999d", "9999999999999999d", "1.5h"]
-    {
-        assert!(parse_duration(text).is_err(), "{text}");
-    }
-    assert_eq!(format_duration(Duration::from_secs(90 * 86_400)), "90d");
-    assert_eq!(format_duration(Duration::from_millis(1500)), "1500ms");
-    assert_eq!(parse_bytes("64MiB").unwrap(), 64 << 20);
-    assert_eq!(parse_bytes("1000").unwrap(), 1000);
-    assert_eq!(format_bytes(64 << 20), "64MiB");
-    assert_eq!(format_bytes(1001), "1001B");
-    assert!(parse_bytes("64 megs").is_err());
-}

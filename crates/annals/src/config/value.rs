@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::setting::{Kind, Setting};
 use super::suggest::closest;
-use super::unit::{format_bytes, format_duration, parse_bytes, parse_duration};
+use crate::unit::{format_bytes, format_duration, parse_bytes, parse_duration};
 use crate::url::without_secrets;
 
 /// A value as it was given.

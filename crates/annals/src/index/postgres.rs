@@ -1,12 +1,11 @@
 //! Audit indexes in PostgreSQL, built CONCURRENTLY.
 
 use serde_json::Value;
-use sqlx::postgres::PgPool;
-use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Executor, Row};
 
 use super::{AuditColumns, AuditIndex, Explained, State, Step};
 use crate::error::{Error, ErrorKind, Result};
-use crate::postgres::{Failure, Server, find_table};
+use crate::postgres::{Connection, Failure, Pool, Server, find_table};
 
 /// A build takes as long as the table needs, and waits for older transactions.
 const SETTINGS: &[(&str, &str)] = &[("statement_timeout", "0"), ("lock_timeout", "0")];
@@ -21,8 +20,8 @@ pub(super) async fn plan(
     columns: &AuditColumns,
 ) -> Result<Vec<Step>> {
     let (tables, columns) = (tables.to_vec(), columns.clone());
-    let work = move |pool: PgPool| async move {
-        let mut connection = pool.acquire().await?;
+    let work = move |pool: Pool| async move {
+        let mut connection = pool.connect().await?;
         let mut steps = Vec::new();
         for table in &tables {
             let relation = find_table(&mut connection, table).await?;
@@ -48,6 +47,7 @@ pub(super) async fn plan(
             }
             steps.extend(of_table);
         }
+        connection.commit().await?;
         Ok::<_, Failure>(steps)
     };
     server(url)?.call("index the tables of", work).await
@@ -55,13 +55,13 @@ pub(super) async fn plan(
 
 /// The step for one pair of columns of a table.
 async fn step(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     relation: i64,
     what: &str,
     by: &str,
     at: &str,
 ) -> Result<Step, Failure> {
-    let row = sqlx::query(
+    let look = connection.query(
         "SELECT c.oid::regclass::text, n.nspname::text, c.relname::text, c.relkind = 'p', \
              c.relkind IN ('r', 'p', 'm'), \
              ARRAY(SELECT w FROM unnest(ARRAY[$2, $3]) w WHERE NOT EXISTS (SELECT FROM pg_attribute a \
@@ -69,12 +69,8 @@ async fn step(
              quote_ident($2) || ', ' || quote_ident($3) || ' DESC', \
              ARRAY(SELECT inhrelid::int8 FROM pg_inherits i WHERE i.inhparent = c.oid ORDER BY inhrelid) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
-    )
-    .bind(relation)
-    .bind(by)
-    .bind(at)
-    .fetch_one(&mut *connection)
-    .await?;
+    );
+    let row = look.bind(relation).bind(by).bind(at).fetch_one(&mut **connection).await?;
     let (table, schema, name): (String, String, String) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let (partitioned, is_table): (bool, bool) = (row.try_get(3)?, row.try_get(4)?);
@@ -93,16 +89,14 @@ async fn step(
         step.state = State::NoColumns(lacking);
         return Ok(step);
     }
-    let known: Option<(bool, String)> = sqlx::query_as(
+    let look = connection.row(
         "SELECT i.indisvalid, \
              regexp_replace(pg_get_indexdef(i.indexrelid), '^.* USING btree \\((.*)\\)$', '\\1') \
          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
          WHERE i.indrelid = $1::oid AND c.relname = $2",
-    )
-    .bind(relation)
-    .bind(&step.index)
-    .fetch_optional(&mut *connection)
-    .await?;
+    );
+    let known: Option<(bool, String)> =
+        look.bind(relation).bind(&step.index).fetch_optional(&mut **connection).await?;
     let full = format!("{}.{}", quoted(&schema), quoted(&step.index));
     match known {
         Some((_, indexed)) if indexed != columns => {
@@ -140,13 +134,11 @@ async fn step(
     for partition in partitions {
         let own = Box::pin(self::step(connection, partition, what, by, at)).await?;
         step.statements.extend(own.statements);
-        let schema: String = sqlx::query_scalar(
+        let look = connection.scalar(
             "SELECT quote_ident(nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.oid = $1::oid",
-        )
-        .bind(partition)
-        .fetch_one(&mut *connection)
-        .await?;
+        );
+        let schema: String = look.bind(partition).fetch_one(&mut **connection).await?;
         step.statements
             .push(format!("ALTER INDEX {full} ATTACH PARTITION {schema}.{}", quoted(&own.index)));
     }
@@ -178,8 +170,8 @@ fn quoted(name: &str) -> String {
 
 pub(super) async fn build(url: &str, step: &Step) -> Result<()> {
     let statements = step.statements.clone();
-    let work = move |pool: PgPool| async move {
-        let mut connection = pool.acquire().await?;
+    let work = move |pool: Pool| async move {
+        let mut connection = pool.outside().await?;
         for statement in statements {
             connection.execute(AssertSqlSafe(statement)).await?;
         }
@@ -189,17 +181,18 @@ pub(super) async fn build(url: &str, step: &Step) -> Result<()> {
 }
 
 pub(super) async fn list(url: &str) -> Result<Vec<AuditIndex>> {
-    let work = |pool: PgPool| async move {
-        let rows = sqlx::query(
+    let work = |pool: Pool| async move {
+        let mut connection = pool.connect().await?;
+        let list = connection.query(
             "SELECT i.indrelid::regclass::text, c.relname::text, \
                  regexp_replace(pg_get_indexdef(i.indexrelid), '^.* USING btree \\((.*)\\)$', '\\1'), \
                  i.indisvalid, pg_relation_size(i.indexrelid), coalesce(s.idx_scan, 0) \
              FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
                  LEFT JOIN pg_stat_user_indexes s ON s.indexrelid = i.indexrelid \
              WHERE c.relname ~ '^idx_.*_audit_(created|updated)$' ORDER BY 1, 2",
-        )
-        .fetch_all(&pool)
-        .await?;
+        );
+        let rows = list.fetch_all(&mut *connection).await?;
+        connection.commit().await?;
         rows.into_iter()
             .map(|row| {
                 Ok(AuditIndex {
@@ -218,32 +211,28 @@ pub(super) async fn list(url: &str) -> Result<Vec<AuditIndex>> {
 
 /// The columns of an index, as its definition names them.
 async fn columns_of(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     step: &Step,
 ) -> sqlx::Result<Option<(String, String)>> {
-    sqlx::query_as(
+    let look = connection.row(
         "SELECT pg_get_indexdef(i.indexrelid, 1, true), pg_get_indexdef(i.indexrelid, 2, true) \
          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
          WHERE i.indrelid = to_regclass($1) AND c.relname = $2",
-    )
-    .bind(&step.table)
-    .bind(&step.index)
-    .fetch_optional(connection)
-    .await
+    );
+    look.bind(&step.table).bind(&step.index).fetch_optional(&mut **connection).await
 }
 
 pub(super) async fn explain(url: &str, step: &Step) -> Result<Option<Explained>> {
     let step = step.clone();
-    let work = move |pool: PgPool| async move {
-        let mut transaction = pool.begin().await?;
+    let work = move |pool: Pool| async move {
+        let mut transaction = pool.begin("BEGIN").await?;
         let Some((by, at)) = columns_of(&mut transaction, &step).await? else { return Ok(None) };
         // Someone who is there; of an empty table, nobody.
-        let who: Option<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+        let someone = transaction.scalar(AssertSqlSafe(format!(
             "SELECT quote_literal({by}) FROM {} WHERE {by} IS NOT NULL LIMIT 1",
             step.table
-        )))
-        .fetch_optional(&mut *transaction)
-        .await?;
+        )));
+        let who: Option<String> = someone.fetch_optional(&mut *transaction).await?;
         let Some(who) = who else { return Ok(None) };
         let query =
             format!("SELECT * FROM {} WHERE {by} = {who} ORDER BY {at} DESC LIMIT 50", step.table);
@@ -270,12 +259,13 @@ pub(super) async fn explain(url: &str, step: &Step) -> Result<Option<Explained>>
 }
 
 /// The best time of a query out of three, and its plan.
-async fn run(connection: &mut PgConnection, query: &str) -> Result<(f64, String), Failure> {
+async fn run(connection: &mut Connection, query: &str) -> Result<(f64, String), Failure> {
     let explain = format!("EXPLAIN (ANALYZE, FORMAT JSON) {query}");
     let (mut best, mut plan) = (f64::INFINITY, String::new());
     for _ in 0..3 {
-        let text: String = sqlx::query(AssertSqlSafe(explain.clone()))
-            .fetch_one(&mut *connection)
+        let text: String = connection
+            .query(AssertSqlSafe(explain.clone()))
+            .fetch_one(&mut **connection)
             .await?
             .try_get_raw(0)
             .and_then(|value| value.as_str().map(str::to_owned).map_err(sqlx::Error::Decode))?;

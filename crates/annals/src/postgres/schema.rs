@@ -1,9 +1,8 @@
 //! The tables: made, brought up to date, refused when newer than this program.
 
-use sqlx::postgres::PgPool;
-use sqlx::{Executor, PgConnection};
+use sqlx::Executor;
 
-use super::Server;
+use super::{Connection, Pool, Server};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The advisory lock under which tables are made: "annals" in ASCII.
@@ -39,7 +38,12 @@ impl Schema {
     /// As [`Self::prepare`]; also if there are none.
     pub(crate) async fn expect(&'static self, server: &Server) -> Result<()> {
         server.check().await?;
-        let look = move |pool: PgPool| async move { self.found(&mut *pool.acquire().await?).await };
+        let look = move |pool: Pool| async move {
+            let mut connection = pool.connect().await?;
+            let found = self.found(&mut connection).await?;
+            connection.commit().await?;
+            Ok::<_, sqlx::Error>(found)
+        };
         match server.call("look for the tables of", look).await? {
             Some(version) => self.check(server, version),
             None => {
@@ -60,8 +64,8 @@ impl Schema {
             .hint("a newer Annals wrote them: use that one or a newer one"))
     }
 
-    async fn migrate(&'static self, pool: PgPool) -> sqlx::Result<usize> {
-        let mut transaction = pool.begin().await?;
+    async fn migrate(&'static self, pool: Pool) -> sqlx::Result<usize> {
+        let mut transaction = pool.begin("BEGIN").await?;
         let version = self.bring(&mut transaction).await?;
         transaction.commit().await?;
         Ok(version)
@@ -69,50 +73,43 @@ impl Schema {
 
     /// Makes the tables or brings them up to date in a transaction; answers the
     /// version that they have then.
-    pub(crate) async fn bring(&self, transaction: &mut PgConnection) -> sqlx::Result<usize> {
+    pub(crate) async fn bring(&self, transaction: &mut Connection) -> sqlx::Result<usize> {
         let newest = self.migrations.len();
         // Without the lock first, since nearly always there is nothing to do.
         let mut version = self.found(transaction).await?.unwrap_or(0);
         if version >= newest {
             return Ok(version);
         }
-        sqlx::query("SELECT pg_advisory_xact_lock($1)")
-            .bind(LOCK)
-            .execute(&mut *transaction)
-            .await?;
+        let lock = transaction.query("SELECT pg_advisory_xact_lock($1)").bind(LOCK);
+        lock.execute(&mut **transaction).await?;
         version = self.found(transaction).await?.unwrap_or(0);
         // What functions remember as their search_path.
-        let before: String = sqlx::query_scalar(
+        let change = transaction.scalar(
             "WITH before AS (SELECT current_setting('search_path') AS path) SELECT path FROM before, \
              set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)",
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
+        );
+        let before: String = change.fetch_one(&mut **transaction).await?;
         for &migration in self.migrations.iter().skip(version) {
             transaction.execute(sqlx::raw_sql(migration)).await?;
         }
-        sqlx::query("SELECT set_config('search_path', $1, true)")
-            .bind(before)
-            .execute(transaction)
-            .await?;
+        let back = transaction.query("SELECT set_config('search_path', $1, true)").bind(before);
+        back.execute(&mut **transaction).await?;
         Ok(version.max(newest))
     }
 
     /// The version of the tables, `None` if there are none.
-    pub(crate) async fn found(&self, connection: &mut PgConnection) -> sqlx::Result<Option<usize>> {
+    pub(crate) async fn found(&self, connection: &mut Connection) -> sqlx::Result<Option<usize>> {
         // Not to_regclass, which may answer from what this connection knew before it
         // waited for the lock.
-        let known: bool = sqlx::query_scalar(
+        let look = connection.scalar(
             "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.relname = $1 AND n.nspname = ANY (current_schemas(false)))",
-        )
-        .bind(self.marker)
-        .fetch_one(&mut *connection)
-        .await?;
+        );
+        let known: bool = look.bind(self.marker).fetch_one(&mut **connection).await?;
         if !known {
             return Ok(None);
         }
-        let version: i32 = sqlx::query_scalar(self.version).fetch_one(connection).await?;
+        let version: i32 = connection.scalar(self.version).fetch_one(&mut **connection).await?;
         Ok(usize::try_from(version).ok())
     }
 }

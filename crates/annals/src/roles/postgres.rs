@@ -1,18 +1,17 @@
 //! Roles in PostgreSQL.
 
 use sqlx::Executor;
-use sqlx::postgres::PgPool;
 
 use crate::error::Result;
-use crate::postgres::Server;
+use crate::postgres::{Pool, Server};
 
 const ROLES: &str = include_str!("../../migrations/postgres/roles.sql");
 
 pub(super) async fn make(url: &str) -> Result<()> {
     let server = Server::new(url, "the database", &[])?;
     server.check().await?;
-    let work = |pool: PgPool| async move {
-        let mut transaction = pool.begin().await?;
+    let work = |pool: Pool| async move {
+        let mut transaction = pool.begin("BEGIN").await?;
         transaction.execute(sqlx::raw_sql(ROLES)).await?;
         transaction.commit().await
     };

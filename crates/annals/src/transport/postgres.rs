@@ -17,7 +17,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgListener, PgPool};
 use tokio::sync::{Notify, OnceCell};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
@@ -25,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want, Which};
 use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
-use crate::postgres::{Server, number};
+use crate::postgres::{Pool, Server, number};
 use crate::store::Along;
 pub(crate) use queue::QUEUE;
 use queue::Received;
@@ -36,10 +35,10 @@ use queue::Received;
 /// ([`crate::Audit::prepare`] gives all three).
 ///
 /// From other languages, `SELECT annals_record('{…}')` takes an event as JSON.
-pub const ENQUEUE: &str = "WITH sent AS (INSERT INTO annals_queue (id, sent_at, body) VALUES \
-     (encode($1::bytea, 'hex')::uuid, timestamptz 'epoch' + $2::int8 * interval '1 microsecond', $3::bytea)) \
-     SELECT pg_notify('annals_queue', '') WHERE EXISTS \
-     (SELECT FROM annals_idle WHERE until > clock_timestamp())";
+pub const ENQUEUE: &str = "INSERT INTO annals_queue (id, sent_at, body) VALUES \
+     (encode($1::bytea, 'hex')::uuid, timestamptz 'epoch' + $2::int8 * interval '1 microsecond', $3::bytea) \
+     RETURNING (SELECT pg_notify('annals_queue', '') \
+     FROM annals_idle WHERE until > clock_timestamp() LIMIT 1)::text";
 
 /// How long a worker is known to wait, after it has said so.
 const IDLE: Duration = Duration::from_secs(2);
@@ -122,12 +121,16 @@ impl PostgresTransport {
     }
 }
 
-/// Tells `arrived` of every notification, for ever.
-async fn listen(pool: PgPool, arrived: Arc<Notify>) {
+/// Tells `arrived` of every notification, for ever. Where there are none, events are
+/// found by looking, a little later.
+async fn listen(pool: Pool, arrived: Arc<Notify>) {
     const PAUSE: Duration = Duration::from_secs(1);
     loop {
-        // Without notifications events are found by looking, a little later.
-        if let Ok(mut listener) = PgListener::connect_with(&pool).await
+        let listener = pool.listener().await;
+        if let Ok(None) = listener {
+            return;
+        }
+        if let Ok(Some(mut listener)) = listener
             && listener.listen("annals_queue").await.is_ok()
         {
             arrived.notify_waiters();

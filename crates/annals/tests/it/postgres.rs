@@ -2,6 +2,9 @@
 
 mod attach;
 mod index;
+mod pgbouncer;
 mod roles;
+mod settings;
 mod store;
+mod tls;
 mod transport;

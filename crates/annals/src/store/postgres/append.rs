@@ -13,8 +13,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sqlx::postgres::PgPool;
-use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, raw_sql};
+use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use super::super::{Along, Appended, Record};
@@ -24,7 +23,7 @@ use super::rows::Rows;
 use super::tiles::{self, Written};
 use crate::error::{Error, ErrorKind};
 use crate::log::{self, Edge, Hash, SALT_BYTES};
-use crate::postgres::{Failure, Time, number};
+use crate::postgres::{Connection, Failure, Pool, Time, number};
 
 /// Numbers of appends that a handle draws at a time.
 const BLOCK: i64 = 1_000;
@@ -59,12 +58,14 @@ impl Memory {
     }
 
     /// A number that no other append has.
-    async fn number(&self, pool: &PgPool) -> sqlx::Result<i64> {
+    async fn number(&self, pool: &Pool) -> sqlx::Result<i64> {
         if let Some(number) = self.lock().numbers.next() {
             return Ok(number);
         }
-        let block: i64 =
-            sqlx::query_scalar("SELECT nextval('annals_append_blocks')").fetch_one(pool).await?;
+        let mut connection = pool.connect().await?;
+        let draw = connection.scalar("SELECT nextval('annals_append_blocks')");
+        let block: i64 = draw.fetch_one(&mut *connection).await?;
+        connection.commit().await?;
         self.lock().numbers = block * BLOCK + 1..(block + 1) * BLOCK;
         Ok(block * BLOCK)
     }
@@ -106,7 +107,7 @@ impl From<Error> for Stopped {
 /// Appends a batch, and does what a queue in the same database wants done along with
 /// it; then `None` if nothing was new.
 pub(super) async fn append(
-    pool: PgPool,
+    pool: Pool,
     batch: Arc<[Record]>,
     memory: Arc<Memory>,
     along: Option<Along>,
@@ -134,7 +135,7 @@ pub(super) async fn append(
 
 /// One batch under way.
 struct Append<'a> {
-    pool: &'a PgPool,
+    pool: &'a Pool,
     batch: &'a [Record],
     memory: &'a Memory,
     salts: Vec<[u8; SALT_BYTES]>,
@@ -151,7 +152,7 @@ struct Append<'a> {
 }
 
 impl<'a> Append<'a> {
-    fn of(pool: &'a PgPool, batch: &'a [Record], memory: &'a Memory) -> Result<Self, Error> {
+    fn of(pool: &'a Pool, batch: &'a [Record], memory: &'a Memory) -> Result<Self, Error> {
         let mut salts = vec![[0; SALT_BYTES]; batch.len()];
         getrandom::fill(salts.as_flattened_mut()).map_err(|error| {
             let doing = format!("append {} events", batch.len());
@@ -176,18 +177,14 @@ impl<'a> Append<'a> {
     /// Finds out which of the records are stored or pruned.
     async fn look_up(&mut self) -> Result<(), Failure> {
         let ids: Vec<Uuid> = self.rows.iter().map(|(index, _)| self.id(*index)).collect();
-        for row in sqlx::query("SELECT id, body FROM annals_events WHERE id = ANY ($1)")
-            .bind(&ids)
-            .fetch_all(self.pool)
-            .await?
-        {
+        let mut connection = self.pool.connect().await?;
+        let look = connection.query("SELECT id, body FROM annals_events WHERE id = ANY ($1)");
+        for row in look.bind(&ids).fetch_all(&mut *connection).await? {
             self.stored.insert(row.try_get(0)?, row.try_get(1)?);
         }
-        let pruned: Vec<Uuid> =
-            sqlx::query_scalar("SELECT id FROM annals_tombstones WHERE id = ANY ($1)")
-                .bind(&ids)
-                .fetch_all(self.pool)
-                .await?;
+        let look = connection.scalar("SELECT id FROM annals_tombstones WHERE id = ANY ($1)");
+        let pruned: Vec<Uuid> = look.bind(&ids).fetch_all(&mut *connection).await?;
+        connection.commit().await?;
         self.answer(|append, index| match append.stored.get(&append.id(index)) {
             Some(body) => Some(known(&append.batch[index], body.as_bytes())),
             None if pruned.contains(&append.id(index)) => {
@@ -220,17 +217,17 @@ impl<'a> Append<'a> {
             return Ok(false);
         }
         let append = self.memory.number(self.pool).await?;
-        let mut connection = self.pool.acquire().await?;
-        let (first, edge) = match self.transact(&mut connection, &parts, append).await {
+        let mut connection = self.pool.begin("BEGIN").await?;
+        let (first, edge, tiles) = match self.transact(&mut connection, &parts, append).await {
             Ok(placed) => placed,
             Err(stopped) => {
                 // What cannot be rolled back goes with its connection.
-                if connection.execute("ROLLBACK").await.is_err() {
-                    drop(connection.detach());
-                }
+                let _ = connection.rollback().await;
                 return Err(stopped);
             }
         };
+        // Under the log's lock, which a round trip of its own would make last longer.
+        connection.commit_with(&tiles.statement()).await?;
         self.memory.lock().edge = Some(edge);
         for (index, rank) in &self.rows {
             let position = first + u64::from(rank.unsigned_abs());
@@ -239,22 +236,22 @@ impl<'a> Append<'a> {
         Ok(true)
     }
 
-    /// Begins a transaction, and commits it with its last statement. Not with sqlx's
-    /// own, whose commit would be one more round trip under the log's lock.
+    /// Does all but write the tiles: answers the first position, the log's edge after
+    /// the append, and the tiles.
     async fn transact(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut Connection,
         parts: &[Part],
         append: i64,
-    ) -> Result<(u64, Edge), Stopped> {
-        connection.execute("BEGIN").await?;
+    ) -> Result<(u64, Edge, Written), Stopped> {
         let mut leaves = vec![Hash::default(); self.rows.len()];
         for part in parts {
             self.write(connection, part, append, &mut leaves).await?;
         }
         if let Some(along) = &self.along {
             let (keys, leases): (Vec<i64>, Vec<i64>) = self.receipts_of_stored(along).unzip();
-            sqlx::query(along.statement).bind(keys).bind(leases).execute(&mut *connection).await?;
+            let along = connection.query(along.statement).bind(keys).bind(leases);
+            along.execute(&mut **connection).await?;
         }
         let (first, mut edge) = self.place(connection, parts, append).await?;
         let mut written = Written::default();
@@ -262,8 +259,7 @@ impl<'a> Append<'a> {
             written.push(tile);
             Ok::<_, Error>(())
         })?;
-        connection.execute(raw_sql(AssertSqlSafe(written.and_commit()))).await?;
-        Ok((first, edge))
+        Ok((first, edge, written))
     }
 
     /// The receipts of what is stored already or will be with this transaction.
@@ -313,7 +309,7 @@ impl<'a> Append<'a> {
     /// takes them in.
     async fn write(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut Connection,
         part: &Part,
         append: i64,
         leaves: &mut [Hash],
@@ -341,14 +337,15 @@ impl<'a> Append<'a> {
     /// Writes the rows of one partition with one statement.
     async fn insert(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut Connection,
         part: &Part,
         append: i64,
     ) -> Result<(), Stopped> {
         let rows = &self.rows[part.rows.clone()];
         let records = || rows.iter().map(|(index, _)| &self.batch[*index]);
         let text = |column: fn(&Record) -> Option<&str>| records().map(column).collect::<Vec<_>>();
-        sqlx::query(AssertSqlSafe(part.partition.insert()))
+        connection
+            .query(AssertSqlSafe(part.partition.insert()))
             .bind(records().map(|record| uuid(record.id)).collect::<Vec<_>>())
             .bind(records().map(|record| Time(record.occurred_at)).collect::<Vec<_>>())
             .bind(append)
@@ -364,7 +361,7 @@ impl<'a> Append<'a> {
             .bind(text(Record::request_id))
             // An event is checked to be UTF-8 when it is read.
             .bind(text(|record| std::str::from_utf8(record.body()).ok()))
-            .execute(connection)
+            .execute(&mut **connection)
             .await?;
         Ok(())
     }
@@ -386,7 +383,7 @@ impl<'a> Append<'a> {
     /// log's edge before it.
     async fn place(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut Connection,
         parts: &[Part],
         append: i64,
     ) -> Result<(u64, Edge), Stopped> {
@@ -395,19 +392,18 @@ impl<'a> Append<'a> {
         let names: Vec<&str> = parts.iter().map(|part| part.partition.name.as_str()).collect();
         let counts: Vec<i32> = parts.iter().map(|part| int(part.rows.len())).collect();
         let sizes: Vec<i64> = parts.iter().map(|part| number(part.bytes as u64)).collect();
-        let row = sqlx::query(
-            "SELECT first, edge, pruned FROM annals_append($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(append)
-        .bind(int(self.rows.len()))
-        .bind(id_at(0))
-        .bind(id_at(self.rows.len() - 1))
-        .bind(names)
-        .bind(counts)
-        .bind(sizes)
-        .bind(edge.as_ref().map_or(-1, |edge| number(edge.size())))
-        .fetch_one(&mut *connection)
-        .await?;
+        let row = connection
+            .query("SELECT first, edge, pruned FROM annals_append($1, $2, $3, $4, $5, $6, $7, $8)")
+            .bind(append)
+            .bind(int(self.rows.len()))
+            .bind(id_at(0))
+            .bind(id_at(self.rows.len() - 1))
+            .bind(names)
+            .bind(counts)
+            .bind(sizes)
+            .bind(edge.as_ref().map_or(-1, |edge| number(edge.size())))
+            .fetch_one(&mut **connection)
+            .await?;
         let first = row.try_get::<i64, _>(0)?.unsigned_abs();
         let newest_pruned: Option<Uuid> = row.try_get(2)?;
         if newest_pruned.is_some_and(|newest| id_at(0) <= newest) {
@@ -421,13 +417,11 @@ impl<'a> Append<'a> {
         Ok((first, edge))
     }
 
-    async fn expect_none_pruned(&self, connection: &mut PgConnection) -> Result<(), Stopped> {
+    async fn expect_none_pruned(&self, connection: &mut Connection) -> Result<(), Stopped> {
         let ids: Vec<Uuid> = self.rows.iter().map(|(index, _)| self.id(*index)).collect();
-        let pruned: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT FROM annals_tombstones WHERE id = ANY ($1))")
-                .bind(ids)
-                .fetch_one(connection)
-                .await?;
+        let look =
+            connection.scalar("SELECT EXISTS (SELECT FROM annals_tombstones WHERE id = ANY ($1))");
+        let pruned: bool = look.bind(ids).fetch_one(&mut **connection).await?;
         if pruned { Err(Stopped::Known) } else { Ok(()) }
     }
 

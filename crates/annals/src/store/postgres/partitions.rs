@@ -1,8 +1,9 @@
 //! Which table of the partitioned one an event goes to.
 
 use sqlx::Row;
-use sqlx::postgres::PgPool;
 use uuid::Uuid;
+
+use crate::postgres::Pool;
 
 /// Partitions that a handle remembers, at most.
 const REMEMBERED: usize = 512;
@@ -29,15 +30,16 @@ pub(super) struct Partitions(Vec<Partition>);
 
 impl Partitions {
     /// The partition of an id, made if need be.
-    pub(super) async fn find(&mut self, pool: &PgPool, id: Uuid) -> sqlx::Result<Partition> {
+    pub(super) async fn find(&mut self, pool: &Pool, id: Uuid) -> sqlx::Result<Partition> {
         let known = self.0.iter().rev().find(|known| known.holds(id));
         if let Some(known) = known {
             return Ok(known.clone());
         }
-        let row = sqlx::query("SELECT name, lower, upper, dropped FROM annals_partition_of($1)")
-            .bind(id)
-            .fetch_one(pool)
-            .await?;
+        let mut connection = pool.connect().await?;
+        let find =
+            connection.query("SELECT name, lower, upper, dropped FROM annals_partition_of($1)");
+        let row = find.bind(id).fetch_one(&mut *connection).await?;
+        connection.commit().await?;
         let partition = Partition {
             name: row.try_get(0)?,
             lower: row.try_get(1)?,
@@ -80,9 +82,11 @@ impl Partition {
 }
 
 /// Makes the partitions of this month and the next, so that no append has to.
-pub(super) async fn make_ahead(pool: PgPool) -> sqlx::Result<()> {
+pub(super) async fn make_ahead(pool: Pool) -> sqlx::Result<()> {
     const MAKE: &str = "SELECT name FROM generate_series(0, 1) AS n, \
         annals_partition_of(annals_uuid_from(date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' \
             + n * interval '1 month'))";
-    sqlx::query(MAKE).fetch_all(&pool).await.map(drop)
+    let mut connection = pool.connect().await?;
+    connection.query(MAKE).fetch_all(&mut *connection).await?;
+    connection.commit().await
 }

@@ -2,20 +2,21 @@
 //! stays as it is.
 
 use sqlx::Row;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::PgRow;
 
 use super::super::{PrunePlan, Removed};
 use crate::event::Timestamp;
-use crate::postgres::{Failure, Time, number};
+use crate::postgres::{Failure, Pool, Time, number};
 
 /// How often a step is tried that met someone else's lock.
 const TRIES: usize = 5;
 
-pub(super) async fn plan(pool: PgPool, before: Timestamp) -> Result<PrunePlan, Failure> {
-    let row = sqlx::query("SELECT events, bytes, below, oldest, newest FROM annals_prune_plan($1)")
-        .bind(Time(before))
-        .fetch_one(&pool)
-        .await?;
+pub(super) async fn plan(pool: Pool, before: Timestamp) -> Result<PrunePlan, Failure> {
+    let mut connection = pool.connect().await?;
+    let plan =
+        connection.query("SELECT events, bytes, below, oldest, newest FROM annals_prune_plan($1)");
+    let row = plan.bind(Time(before)).fetch_one(&mut *connection).await?;
+    connection.commit().await?;
     let figure = |column| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
     let time = |column| row.try_get::<Option<Time>, _>(column);
     Ok(PrunePlan {
@@ -29,7 +30,7 @@ pub(super) async fn plan(pool: PgPool, before: Timestamp) -> Result<PrunePlan, F
 
 /// Drops a partition, or removes up to `limit` events, in one transaction.
 pub(super) async fn step(
-    pool: PgPool,
+    pool: Pool,
     before: Timestamp,
     below: u64,
     limit: usize,
@@ -45,23 +46,22 @@ pub(super) async fn step(
 }
 
 async fn step_once(
-    pool: &PgPool,
+    pool: &Pool,
     before: Timestamp,
     below: u64,
     limit: usize,
 ) -> sqlx::Result<Removed> {
     const PARTITION: &str = "SELECT events, bytes FROM annals_prune_partition($1, $2)";
     const ROWS: &str = "SELECT events, bytes FROM annals_prune($1, $2, $3)";
-    let row = sqlx::query(PARTITION).bind(Time(before)).bind(number(below)).fetch_one(pool).await?;
-    if let Some(removed) = removed(&row)? {
-        return Ok(removed);
+    let mut connection = pool.connect().await?;
+    let prune = connection.query(PARTITION).bind(Time(before)).bind(number(below));
+    let mut row = prune.fetch_one(&mut *connection).await?;
+    if removed(&row)?.is_none() {
+        let prune = connection.query(ROWS).bind(Time(before)).bind(number(below));
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        row = prune.bind(limit).fetch_one(&mut *connection).await?;
     }
-    let row = sqlx::query(ROWS)
-        .bind(Time(before))
-        .bind(number(below))
-        .bind(i32::try_from(limit).unwrap_or(i32::MAX))
-        .fetch_one(pool)
-        .await?;
+    connection.commit().await?;
     Ok(removed(&row)?.unwrap_or_default())
 }
 

@@ -1,14 +1,14 @@
 //! Reading single events, windows and figures.
 
-use sqlx::postgres::{PgPool, PgRow};
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::super::paging::ANSWER_BYTES;
 use super::super::{StoreStats, Stored};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventId, Timestamp};
-use crate::postgres::{Failure, Time, number};
+use crate::postgres::{Connection, Failure, Pool, Time, number};
 
 /// The columns that [`stored`] reads, in its order; of annals_events as e and
 /// annals_appends as a.
@@ -43,21 +43,23 @@ pub(super) fn event_id(uuid: Uuid) -> Option<EventId> {
 }
 
 /// A transaction that sees one moment.
-pub(super) async fn snapshot(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
-    pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+pub(super) async fn snapshot(pool: &Pool) -> sqlx::Result<Connection> {
+    pool.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
 }
 
-pub(super) async fn get(pool: PgPool, id: EventId) -> Result<Option<Stored>, Failure> {
+pub(super) async fn get(pool: Pool, id: EventId) -> Result<Option<Stored>, Failure> {
     let sql = concat!(
         "SELECT ",
         columns!(),
         " FROM annals_events e JOIN annals_appends a ON a.number = e.append WHERE e.id = $1"
     );
-    let row = sqlx::query(sql).bind(uuid(id)).fetch_optional(&pool).await?;
+    let mut connection = pool.connect().await?;
+    let row = connection.query(sql).bind(uuid(id)).fetch_optional(&mut *connection).await?;
+    connection.commit().await?;
     row.as_ref().map(stored).transpose()
 }
 
-pub(super) async fn window(pool: PgPool, from: u64, limit: usize) -> Result<Vec<Stored>, Failure> {
+pub(super) async fn window(pool: Pool, from: u64, limit: usize) -> Result<Vec<Stored>, Failure> {
     // One append after the other, from the one in which `from` lies; those of which
     // nothing is left cost a look each. The sum before a row is what the answer
     // holds without it.
@@ -78,18 +80,16 @@ pub(super) async fn window(pool: PgPool, from: u64, limit: usize) -> Result<Vec<
     );
     // No position is beyond what PostgreSQL counts to.
     let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
-    let rows = sqlx::query(sql)
-        .bind(from)
-        .bind(number(limit as u64))
-        .bind(number(ANSWER_BYTES as u64))
-        .fetch_all(&pool)
-        .await?;
+    let mut connection = pool.connect().await?;
+    let read = connection.query(sql).bind(from).bind(number(limit as u64));
+    let rows = read.bind(number(ANSWER_BYTES as u64)).fetch_all(&mut *connection).await?;
+    connection.commit().await?;
     rows.iter().map(stored).collect()
 }
 
-pub(super) async fn stats(pool: PgPool) -> Result<StoreStats, Failure> {
+pub(super) async fn stats(pool: Pool) -> Result<StoreStats, Failure> {
     let mut snapshot = snapshot(&pool).await?;
-    let row = sqlx::query(
+    let figures = snapshot.query(
         "SELECT (SELECT size FROM annals_log_head), \
              (SELECT coalesce(sum(events), 0)::int8 FROM annals_partitions), \
              (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::int8 \
@@ -97,9 +97,8 @@ pub(super) async fn stats(pool: PgPool) -> Result<StoreStats, Failure> {
                  WHERE n.nspname = ANY (current_schemas(false)) AND c.relkind = 'r' \
                  AND (c.relname IN ('annals_appends', 'annals_tombstones', 'annals_log_tiles', 'annals_log_head') \
                      OR c.relname IN (SELECT name FROM annals_partitions)))",
-    )
-    .fetch_one(&mut *snapshot)
-    .await?;
+    );
+    let row = figures.fetch_one(&mut *snapshot).await?;
     let figure = |column| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
     let mut stats = StoreStats {
         size: figure(0)?,
@@ -110,12 +109,13 @@ pub(super) async fn stats(pool: PgPool) -> Result<StoreStats, Failure> {
     };
     stats.oldest = end(&mut snapshot, "min", "ASC").await?;
     stats.newest = end(&mut snapshot, "max", "DESC").await?;
+    snapshot.commit().await?;
     Ok(stats)
 }
 
 /// The first or last time: among the events of the first or last millisecond.
 async fn end(
-    snapshot: &mut Transaction<'_, Postgres>,
+    snapshot: &mut Connection,
     choose: &str,
     direction: &str,
 ) -> Result<Option<Timestamp>, Failure> {
@@ -126,6 +126,6 @@ async fn end(
              AND e.id < annals_uuid_from(o.time + interval '1 millisecond')"
     );
     let time: Option<Time> =
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut **snapshot).await?;
+        snapshot.scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut **snapshot).await?;
     Ok(time.map(|time| time.0))
 }

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use sqlx::postgres::PgPool;
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{Edge, Hash, Tile, TileReader};
-use crate::postgres::{Failure, number};
+use crate::postgres::{Connection, Failure, Pool, number};
 
 /// Tiles that are about to be written, as the values of a statement: numbers and
 /// hexadecimal digits.
@@ -35,10 +34,10 @@ impl Written {
         }
     }
 
-    /// The statements that write them and end the transaction, in one round trip.
-    pub(super) fn and_commit(&self) -> String {
+    /// The statement that writes them.
+    pub(super) fn statement(&self) -> String {
         let Self { levels, places, tiles } = self;
-        format!("SELECT annals_log_extend('{{{levels}}}', '{{{places}}}', '{{{tiles}}}'); COMMIT")
+        format!("SELECT annals_log_extend('{{{levels}}}', '{{{places}}}', '{{{tiles}}}'); ")
     }
 }
 
@@ -73,19 +72,16 @@ impl TileReader for Held {
 
 /// Reads tiles by their places.
 pub(super) async fn read(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     places: &[(u8, u64)],
 ) -> Result<Held, Failure> {
     let (levels, indexes): (Vec<i16>, Vec<i64>) =
         places.iter().map(|(level, index)| (i16::from(*level), number(*index))).unzip();
-    let rows = sqlx::query(
+    let read = connection.query(
         "SELECT level, idx, hashes FROM unnest($1::int2[], $2::int8[]) AS wanted (level, idx) \
          JOIN annals_log_tiles USING (level, idx)",
-    )
-    .bind(levels)
-    .bind(indexes)
-    .fetch_all(connection)
-    .await?;
+    );
+    let rows = read.bind(levels).bind(indexes).fetch_all(&mut **connection).await?;
     let mut held = Held::default();
     for row in rows {
         let level = u8::try_from(row.try_get::<i16, _>(0)?).unwrap_or(u8::MAX);
@@ -96,19 +92,20 @@ pub(super) async fn read(
 }
 
 /// The log's size.
-pub(super) async fn size(connection: &mut PgConnection) -> sqlx::Result<u64> {
+pub(super) async fn size(connection: &mut Connection) -> sqlx::Result<u64> {
     let size: i64 =
-        sqlx::query_scalar("SELECT size FROM annals_log_head").fetch_one(connection).await?;
+        connection.scalar("SELECT size FROM annals_log_head").fetch_one(&mut **connection).await?;
     Ok(size.unsigned_abs())
 }
 
 /// The log's size and root as the tiles have it.
-pub(super) async fn root(pool: PgPool) -> Result<(u64, Hash), Failure> {
+pub(super) async fn root(pool: Pool) -> Result<(u64, Hash), Failure> {
     let mut snapshot = super::read::snapshot(&pool).await?;
     let size = size(&mut snapshot).await?;
     // A root is made of the tiles at the edge alone.
     let places: Vec<(u8, u64)> =
         (0..7).map(|level| (level, size >> (8 * (u32::from(level) + 1)))).collect();
     let mut held = read(&mut snapshot, &places).await?;
+    snapshot.commit().await?;
     Ok((size, Edge::load(size, &mut held)?.root()))
 }

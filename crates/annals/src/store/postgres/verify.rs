@@ -2,25 +2,23 @@
 
 use std::collections::HashMap;
 
-use sqlx::postgres::PgPool;
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
 use super::super::verify::{LogCheck, compare, leaf, wrong};
 use super::tiles::{self, Held};
 use crate::log::{Edge, Hash, TILE_WIDTH, Tile};
-use crate::postgres::{Failure, number};
+use crate::postgres::{Connection, Failure, Pool, number};
 
 /// Positions that are looked at in one go.
 const STRETCH: u64 = 16 * TILE_WIDTH as u64;
 
 /// Recomputes every leaf and compares with the tiles.
-pub(super) async fn verify(pool: PgPool) -> Result<LogCheck, Failure> {
+pub(super) async fn verify(pool: Pool) -> Result<LogCheck, Failure> {
     let mut snapshot = super::read::snapshot(&pool).await?;
     let size = tiles::size(&mut snapshot).await?;
-    let (listed, dropped): (i64, i64) =
-        sqlx::query_as("SELECT sum(events)::int8, sum(dropped)::int8 FROM annals_partitions")
-            .fetch_one(&mut *snapshot)
-            .await?;
+    let counted =
+        snapshot.row("SELECT sum(events)::int8, sum(dropped)::int8 FROM annals_partitions");
+    let (listed, dropped): (i64, i64) = counted.fetch_one(&mut *snapshot).await?;
     let mut edge = Edge::new();
     let (mut events, mut absent) = (0, 0);
     while edge.size() < size {
@@ -59,6 +57,7 @@ pub(super) async fn verify(pool: PgPool) -> Result<LogCheck, Failure> {
             compare(Tile { level: *level, index: *index, hashes }, stored)?;
         }
     }
+    snapshot.commit().await?;
     if (number(events), number(absent)) != (listed, dropped) {
         return Err(wrong(format!(
             "the partitions name {listed} events and {dropped} dropped ones, but {events} are there and \
@@ -71,21 +70,18 @@ pub(super) async fn verify(pool: PgPool) -> Result<LogCheck, Failure> {
 
 /// The leaves of a stretch by position, and whether each is that of an event.
 async fn leaves(
-    snapshot: &mut PgConnection,
+    snapshot: &mut Connection,
     from: u64,
     until: u64,
 ) -> Result<HashMap<u64, (Hash, bool)>, Failure> {
-    let rows = sqlx::query(
+    let read = snapshot.query(
         "SELECT a.first + e.rank, e.id, e.salt, convert_to(e.body, 'UTF8') FROM annals_appends a \
              JOIN annals_events e ON e.append = a.number \
          WHERE a.first + a.events > $1 AND a.first < $2 AND a.first + e.rank >= $1 AND a.first + e.rank < $2 \
          UNION ALL SELECT position, id, NULL, commitment FROM annals_tombstones \
          WHERE position >= $1 AND position < $2",
-    )
-    .bind(number(from))
-    .bind(number(until))
-    .fetch_all(snapshot)
-    .await?;
+    );
+    let rows = read.bind(number(from)).bind(number(until)).fetch_all(&mut **snapshot).await?;
     let mut leaves = HashMap::with_capacity(rows.len());
     for row in rows {
         let position = row.try_get::<i64, _>(0)?.unsigned_abs();

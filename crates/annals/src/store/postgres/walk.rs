@@ -6,8 +6,8 @@
 //! by the server if there are many of them. After [`MAX_SCANNED`] rows a page ends
 //! with what was found, and its cursor goes on from there.
 
-use sqlx::postgres::{PgArguments, PgPool, PgRow, Postgres};
-use sqlx::{Arguments, AssertSqlSafe, PgConnection, Row};
+use sqlx::postgres::{PgArguments, PgRow, Postgres};
+use sqlx::{Arguments, AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use super::super::Stored;
@@ -15,7 +15,7 @@ use super::super::paging::{MAX_SCANNED, Paging, SLICE};
 use super::read::{columns, stored};
 use crate::error::Result;
 use crate::event::Timestamp;
-use crate::postgres::{Failure, Time, number};
+use crate::postgres::{Connection, Failure, Pool, Time, number};
 use crate::query::{Order, Page, Query};
 
 /// A query under way.
@@ -41,20 +41,24 @@ impl Walk {
     }
 
     /// Walks until the page is full, or nothing is left.
-    pub(super) async fn page(mut self, pool: PgPool) -> Result<Page, Failure> {
-        let mut connection = pool.acquire().await?;
+    pub(super) async fn page(mut self, pool: Pool) -> Result<Page, Failure> {
+        let mut connection = pool.connect().await?;
         let more = self.walk(&mut connection).await?;
+        connection.commit().await?;
         Ok(self.0.page(more))
     }
 
     /// The plan of the first statement.
-    pub(super) async fn explain(self, pool: PgPool) -> Result<String, Failure> {
+    pub(super) async fn explain(self, pool: Pool) -> Result<String, Failure> {
         let stretch = Stretch::From(self.outermost());
         let Statement { sql, values } =
             Statement::of(&self.0.query, stretch, self.0.at, u64::MAX, self.first_slice())?;
         let explain = AssertSqlSafe(format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {sql}"));
-        let rows: Vec<String> = sqlx::query_scalar_with(explain, values).fetch_all(&pool).await?;
-        Ok(rows.join("\n"))
+        let mut connection = pool.connect().await?;
+        let rows = connection.query_with(explain, values).fetch_all(&mut *connection).await?;
+        connection.commit().await?;
+        let lines: sqlx::Result<Vec<String>> = rows.iter().map(|row| row.try_get(0)).collect();
+        Ok(lines?.join("\n"))
     }
 
     /// As many rows as are likely to fill the page.
@@ -63,7 +67,7 @@ impl Walk {
     }
 
     /// Answers whether there is more to be found.
-    async fn walk(&mut self, connection: &mut PgConnection) -> Result<bool, Failure> {
+    async fn walk(&mut self, connection: &mut Connection) -> Result<bool, Failure> {
         let size = match self.0.size {
             Some(size) => size,
             None => *self.0.size.insert(super::tiles::size(connection).await?),
@@ -150,14 +154,15 @@ impl Walk {
 
     async fn look(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut Connection,
         stretch: Stretch,
         size: u64,
         slice: usize,
     ) -> Result<Vec<Looked>, Failure> {
         let statement = Statement::of(&self.0.query, stretch, self.0.at, size, slice)?;
-        let rows = sqlx::query_with(AssertSqlSafe(statement.sql), statement.values)
-            .fetch_all(connection)
+        let rows = connection
+            .query_with(AssertSqlSafe(statement.sql), statement.values)
+            .fetch_all(&mut **connection)
             .await?;
         let looked = |row: &PgRow| -> Result<Looked, Failure> {
             let time: Time = row.try_get(4)?;

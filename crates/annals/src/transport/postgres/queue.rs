@@ -1,5 +1,4 @@
-//! The queue's SQL. Every function is one statement or one
-//! transaction.
+//! The queue's SQL. Every function is one statement, and so one round trip.
 //!
 //! Rows are locked in one order everywhere, so that nobody waits in a circle: an
 //! event's row in annals_queue before its row in annals_delivery, and lower
@@ -9,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Row;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::super::{
@@ -17,7 +16,7 @@ use super::super::{
 };
 use crate::event::{Timestamp, accept_waiting};
 use crate::postgres::schema::Schema;
-use crate::postgres::{Time, micros, number};
+use crate::postgres::{Pool, Time, micros, number};
 use crate::store::Along;
 
 /// The tables of the queue.
@@ -27,20 +26,22 @@ pub(crate) static QUEUE: Schema = Schema {
     migrations: &[include_str!("../../../migrations/postgres/queue_1.sql")],
 };
 
-/// Begins a transaction whose commit does not wait for the disk.
-async fn unsynced(pool: &PgPool) -> sqlx::Result<sqlx::Transaction<'static, sqlx::Postgres>> {
-    let mut transaction = pool.begin().await?;
-    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
-    Ok(transaction)
+/// A condition that always holds; the commit of a statement with it does not wait
+/// for the disk. So it need not be a transaction of four round trips.
+macro_rules! unsynced {
+    () => {
+        "(SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL"
+    };
 }
 
-pub(super) async fn send(pool: PgPool, batch: Arc<[Message]>) -> sqlx::Result<()> {
+pub(super) async fn send(pool: Pool, batch: Arc<[Message]>) -> sqlx::Result<()> {
     let (ids, bodies): (Vec<Uuid>, Vec<&[u8]>) = batch
         .iter()
         .map(|message| (Uuid::from_bytes(*message.id.as_bytes()), message.body.as_slice()))
         .unzip();
+    let mut connection = pool.connect().await?;
     // Numbers are given after the sort.
-    sqlx::query(
+    let send = connection.query(
         "WITH sent AS ( \
              INSERT INTO annals_queue (id, body) \
              SELECT id, body FROM unnest($1::uuid[], $2::bytea[]) WITH ORDINALITY AS m (id, body, place) \
@@ -48,12 +49,9 @@ pub(super) async fn send(pool: PgPool, batch: Arc<[Message]>) -> sqlx::Result<()
          ) \
          SELECT pg_notify('annals_queue', '') \
          WHERE EXISTS (SELECT FROM annals_idle WHERE until > clock_timestamp())",
-    )
-    .bind(ids)
-    .bind(bodies)
-    .execute(&pool)
-    .await
-    .map(drop)
+    );
+    send.bind(ids).bind(bodies).execute(&mut *connection).await?;
+    connection.commit().await
 }
 
 /// What was received.
@@ -83,14 +81,16 @@ impl Received {
     }
 }
 
-pub(super) async fn receive(pool: PgPool, want: Want) -> sqlx::Result<Received> {
+pub(super) async fn receive(pool: Pool, want: Want) -> sqlx::Result<Received> {
     let lease = random_lease();
-    let mut transaction = unsynced(&pool).await?;
+    let mut connection = pool.connect().await?;
     // Two receivers that look at the same moment may both find an event: the
     // second to get at its row finds the first one's lease, which began after the
     // second had looked, and leaves it alone.
-    let rows = sqlx::query(
-        "WITH moment AS (SELECT clock_timestamp() AS now), \
+    let receive = connection.query(concat!(
+        "WITH moment AS (SELECT clock_timestamp() AS now WHERE ",
+        unsynced!(),
+        "), \
          ready AS ( \
              SELECT q.seq, q.id, q.body, q.raw, coalesce(d.attempts, 0) + 1 AS attempts \
              FROM annals_queue q LEFT JOIN annals_delivery d ON d.seq = q.seq \
@@ -112,14 +112,15 @@ pub(super) async fn receive(pool: PgPool, want: Want) -> sqlx::Result<Received> 
              RETURNING d.seq \
          ) \
          SELECT seq, id, body, attempts, raw FROM fitting JOIN held USING (seq) ORDER BY seq",
-    )
-    .bind(number(want.events as u64))
-    .bind(number(want.bytes as u64))
-    .bind(number(lease))
-    .bind(micros(want.lease))
-    .fetch_all(&mut *transaction)
-    .await?;
-    transaction.commit().await?;
+    ));
+    let rows = receive
+        .bind(number(want.events as u64))
+        .bind(number(want.bytes as u64))
+        .bind(number(lease))
+        .bind(micros(want.lease))
+        .fetch_all(&mut *connection)
+        .await?;
+    connection.commit().await?;
     let mut received = Received::default();
     for row in rows {
         let body: Vec<u8> = row.try_get(2)?;
@@ -139,32 +140,29 @@ pub(super) async fn receive(pool: PgPool, want: Want) -> sqlx::Result<Received> 
 }
 
 /// Says for how long this worker waits.
-pub(super) async fn idle(pool: PgPool, worker: i64, wait: Duration) -> sqlx::Result<()> {
-    let mut transaction = unsynced(&pool).await?;
-    sqlx::query(
+pub(super) async fn idle(pool: Pool, worker: i64, wait: Duration) -> sqlx::Result<()> {
+    let mut connection = pool.connect().await?;
+    let tell = connection.query(concat!(
         "INSERT INTO annals_idle (worker, until) \
-         VALUES ($1, clock_timestamp() + $2 * interval '1 microsecond') \
-         ON CONFLICT (worker) DO UPDATE SET until = excluded.until",
-    )
-    .bind(worker)
-    .bind(micros(wait))
-    .execute(&mut *transaction)
-    .await?;
-    transaction.commit().await
+         SELECT $1, clock_timestamp() + $2 * interval '1 microsecond' WHERE ",
+        unsynced!(),
+        " ON CONFLICT (worker) DO UPDATE SET until = excluded.until",
+    ));
+    tell.bind(worker).bind(micros(wait)).execute(&mut *connection).await?;
+    connection.commit().await
 }
 
 /// Says that this worker waits no more; those that ended without a word are
 /// forgotten too.
-pub(super) async fn busy(pool: PgPool, worker: i64) -> sqlx::Result<()> {
-    let mut transaction = unsynced(&pool).await?;
-    sqlx::query(
+pub(super) async fn busy(pool: Pool, worker: i64) -> sqlx::Result<()> {
+    let mut connection = pool.connect().await?;
+    let tell = connection.query(concat!(
         "DELETE FROM annals_idle \
-         WHERE worker = $1 OR until < clock_timestamp() - interval '1 minute'",
-    )
-    .bind(worker)
-    .execute(&mut *transaction)
-    .await?;
-    transaction.commit().await
+         WHERE (worker = $1 OR until < clock_timestamp() - interval '1 minute') AND ",
+        unsynced!(),
+    ));
+    tell.bind(worker).execute(&mut *connection).await?;
+    connection.commit().await
 }
 
 /// Receipts as two arrays, in order of the numbers, in which rows are locked.
@@ -186,15 +184,17 @@ fn pair(receipt: &Receipt) -> (i64, i64) {
     (i64::try_from(receipt.key).unwrap_or(i64::MAX), number(receipt.lease))
 }
 
-/// Locks the events of receipts, and does something with those deliveries whose
-/// lease is the receipt's; `$1` are the numbers, `$2` the leases. Written so that no
-/// plan compares every receipt with every event: PostgreSQL does not know how many
-/// an array holds.
+/// Locks the events of receipts for which a condition holds, and does something with
+/// those deliveries whose lease is the receipt's; `$1` are the numbers, `$2` the
+/// leases. Written so that no plan compares every receipt with every event:
+/// PostgreSQL does not know how many an array holds.
 macro_rules! held {
-    ($before:literal, $after:literal) => {
+    ($condition:expr, $before:expr, $after:expr) => {
         concat!(
             "WITH event AS ( \
-                 SELECT q.seq FROM annals_queue q WHERE q.seq = ANY ($1) ORDER BY q.seq FOR UPDATE \
+                 SELECT q.seq FROM annals_queue q WHERE q.seq = ANY ($1) AND ",
+            $condition,
+            " ORDER BY q.seq FOR UPDATE \
              ) ",
             $before,
             " unnest($1::int8[], $2::int8[]) AS r (seq, lease) \
@@ -204,36 +204,39 @@ macro_rules! held {
     };
 }
 
-const ACK: &str = held!(
-    ", ended AS (DELETE FROM annals_delivery d USING",
-    " RETURNING d.seq) DELETE FROM annals_queue q USING ended WHERE q.seq = ended.seq"
-);
-
-pub(super) async fn ack(pool: PgPool, receipts: Receipts) -> sqlx::Result<usize> {
-    change(pool, ACK, receipts).await
+macro_rules! acknowledge {
+    ($condition:expr) => {
+        held!(
+            $condition,
+            ", ended AS (DELETE FROM annals_delivery d USING",
+            " RETURNING d.seq) DELETE FROM annals_queue q USING ended WHERE q.seq = ended.seq"
+        )
+    };
 }
 
-/// The same, to be run by a store in the same database.
+pub(super) async fn ack(pool: Pool, receipts: Receipts) -> sqlx::Result<usize> {
+    change(pool, acknowledge!(unsynced!()), receipts).await
+}
+
+/// The same, to be run by a store in the same database, whose commit is what waits.
 pub(super) fn acknowledgement(database: &str, receipts: &[Receipt]) -> Along {
     let receipts = receipts.iter().map(pair).collect();
-    Along { database: database.to_owned(), statement: ACK, receipts }
+    Along { database: database.to_owned(), statement: acknowledge!("true"), receipts }
 }
 
-pub(super) async fn retry(pool: PgPool, receipts: Receipts, at: Timestamp) -> sqlx::Result<usize> {
-    let mut transaction = unsynced(&pool).await?;
-    let updated = sqlx::query(held!("UPDATE annals_delivery d SET lease = 0, due = $3 FROM", ""))
-        .bind(receipts.seqs)
-        .bind(receipts.leases)
-        .bind(Time(at))
-        .execute(&mut *transaction)
-        .await?
-        .rows_affected();
-    transaction.commit().await?;
-    Ok(count(updated))
+pub(super) async fn retry(pool: Pool, receipts: Receipts, at: Timestamp) -> sqlx::Result<usize> {
+    const UPDATE: &str =
+        held!(unsynced!(), "UPDATE annals_delivery d SET lease = 0, due = $3 FROM", "");
+    let mut connection = pool.connect().await?;
+    let update = connection.query(UPDATE).bind(receipts.seqs).bind(receipts.leases);
+    let updated = update.bind(Time(at)).execute(&mut *connection).await?;
+    connection.commit().await?;
+    Ok(count(updated.rows_affected()))
 }
 
-pub(super) async fn release(pool: PgPool, receipts: Receipts) -> sqlx::Result<usize> {
+pub(super) async fn release(pool: Pool, receipts: Receipts) -> sqlx::Result<usize> {
     const UPDATE: &str = held!(
+        unsynced!(),
         "UPDATE annals_delivery d SET lease = 0, due = '-infinity', attempts = d.attempts - 1 FROM",
         ""
     );
@@ -241,25 +244,22 @@ pub(super) async fn release(pool: PgPool, receipts: Receipts) -> sqlx::Result<us
 }
 
 /// Does something with the held events; answers with how many.
-async fn change(pool: PgPool, sql: &'static str, receipts: Receipts) -> sqlx::Result<usize> {
-    let mut transaction = unsynced(&pool).await?;
-    let changed = sqlx::query(sql)
-        .bind(receipts.seqs)
-        .bind(receipts.leases)
-        .execute(&mut *transaction)
-        .await?
-        .rows_affected();
-    transaction.commit().await?;
-    Ok(count(changed))
+async fn change(pool: Pool, sql: &'static str, receipts: Receipts) -> sqlx::Result<usize> {
+    let mut connection = pool.connect().await?;
+    let change = connection.query(sql).bind(receipts.seqs).bind(receipts.leases);
+    let changed = change.execute(&mut *connection).await?;
+    connection.commit().await?;
+    Ok(count(changed.rows_affected()))
 }
 
-pub(super) async fn bury(pool: PgPool, burials: Vec<(Receipt, String)>) -> sqlx::Result<usize> {
+pub(super) async fn bury(pool: Pool, burials: Vec<(Receipt, String)>) -> sqlx::Result<usize> {
     let (seqs, leases): (Vec<i64>, Vec<i64>) =
         burials.iter().map(|(receipt, _)| pair(receipt)).unzip();
     // A text of PostgreSQL holds no NUL.
     let reasons: Vec<String> =
         burials.into_iter().map(|(_, reason)| reason.replace('\0', "\\0")).collect();
-    let buried = sqlx::query(
+    let mut connection = pool.connect().await?;
+    let bury = connection.query(
         "WITH event AS ( \
              SELECT q.seq FROM annals_queue q WHERE q.seq = ANY ($1) ORDER BY q.seq FOR UPDATE \
          ), ended AS ( \
@@ -273,29 +273,25 @@ pub(super) async fn bury(pool: PgPool, burials: Vec<(Receipt, String)>) -> sqlx:
          ) \
          INSERT INTO annals_failed (id, raw, body, reason, attempts, failed_at) \
          SELECT id, raw, body, reason, attempts, clock_timestamp() FROM gone ORDER BY place",
-    )
-    .bind(seqs)
-    .bind(leases)
-    .bind(reasons)
-    .execute(&pool)
-    .await?;
+    );
+    let buried = bury.bind(seqs).bind(leases).bind(reasons).execute(&mut *connection).await?;
+    connection.commit().await?;
     Ok(count(buried.rows_affected()))
 }
 
 pub(super) async fn buried(
-    pool: PgPool,
+    pool: Pool,
     after: Option<u64>,
     limit: usize,
 ) -> sqlx::Result<Vec<Buried>> {
-    let rows = sqlx::query(
-        "SELECT number, id, body, reason, attempts, \
-             failed_at \
+    let mut connection = pool.connect().await?;
+    let list = connection.query(
+        "SELECT number, id, body, reason, attempts, failed_at \
          FROM annals_failed WHERE number > $1 ORDER BY number LIMIT $2",
-    )
-    .bind(after.map_or(0, number))
-    .bind(number(limit as u64))
-    .fetch_all(&pool)
-    .await?;
+    );
+    let list = list.bind(after.map_or(0, number)).bind(number(limit as u64));
+    let rows = list.fetch_all(&mut *connection).await?;
+    connection.commit().await?;
     let buried = |row: PgRow| {
         let body: Vec<u8> = row.try_get(2)?;
         Ok(Buried {
@@ -323,41 +319,41 @@ impl From<Which<'_>> for Chosen {
     }
 }
 
-pub(super) async fn revive(pool: PgPool, which: Chosen) -> sqlx::Result<usize> {
-    let revived = sqlx::query(
+pub(super) async fn revive(pool: Pool, which: Chosen) -> sqlx::Result<usize> {
+    let mut connection = pool.connect().await?;
+    let revive = connection.query(
         "WITH gone AS ( \
              DELETE FROM annals_failed WHERE $1::uuid[] IS NULL OR id = ANY ($1) \
              RETURNING number, id, raw, body \
          ) \
          INSERT INTO annals_queue (id, raw, body) SELECT id, raw, body FROM gone ORDER BY number",
-    )
-    .bind(which.0)
-    .execute(&pool)
-    .await?;
+    );
+    let revived = revive.bind(which.0).execute(&mut *connection).await?;
+    connection.commit().await?;
     Ok(count(revived.rows_affected()))
 }
 
-pub(super) async fn remove(pool: PgPool, which: Chosen) -> sqlx::Result<usize> {
-    let removed =
-        sqlx::query("DELETE FROM annals_failed WHERE $1::uuid[] IS NULL OR id = ANY ($1)")
-            .bind(which.0)
-            .execute(&pool)
-            .await?;
+pub(super) async fn remove(pool: Pool, which: Chosen) -> sqlx::Result<usize> {
+    let mut connection = pool.connect().await?;
+    let remove =
+        connection.query("DELETE FROM annals_failed WHERE $1::uuid[] IS NULL OR id = ANY ($1)");
+    let removed = remove.bind(which.0).execute(&mut *connection).await?;
+    connection.commit().await?;
     Ok(count(removed.rows_affected()))
 }
 
-pub(super) async fn stats(pool: PgPool) -> sqlx::Result<TransportStats> {
-    let row = sqlx::query(
+pub(super) async fn stats(pool: Pool) -> sqlx::Result<TransportStats> {
+    let mut connection = pool.connect().await?;
+    let figures = connection.query(
         "SELECT (SELECT count(*) FROM annals_queue), \
              (SELECT count(*) FROM annals_delivery WHERE due > clock_timestamp()), \
              (SELECT count(*) FROM annals_failed), \
-             (SELECT sent_at \
-                 FROM annals_queue ORDER BY seq LIMIT 1), \
+             (SELECT sent_at FROM annals_queue ORDER BY seq LIMIT 1), \
              pg_total_relation_size('annals_queue') + pg_total_relation_size('annals_delivery') \
                  + pg_total_relation_size('annals_failed')",
-    )
-    .fetch_one(&pool)
-    .await?;
+    );
+    let row = figures.fetch_one(&mut *connection).await?;
+    connection.commit().await?;
     let figure = |column| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
     let (waiting, leased) = (figure(0)?, figure(1)?);
     Ok(TransportStats {

@@ -16,8 +16,8 @@ use annals_testbed::required;
 use async_trait::async_trait;
 
 /// A store in a database of its own, on the server that the tests share.
-struct Place {
-    url: String,
+pub(super) struct Place {
+    pub(super) url: String,
 }
 
 impl Place {

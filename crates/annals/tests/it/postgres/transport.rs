@@ -15,7 +15,7 @@ use annals_testbed::required;
 use async_trait::async_trait;
 use sqlx::postgres::PgPool;
 
-struct Place(String);
+pub(super) struct Place(pub(super) String);
 
 #[async_trait]
 impl TransportFactory for Place {
@@ -24,7 +24,7 @@ impl TransportFactory for Place {
     }
 }
 
-fn batch(from: usize, count: usize) -> Arc<[Message]> {
+pub(super) fn batch(from: usize, count: usize) -> Arc<[Message]> {
     let message = |number| {
         let event = Event::new("updated", Entity::new("product", number));
         Message { id: event.id, body: event.encode().unwrap() }

@@ -1,0 +1,66 @@
+//! Certificates for servers that speak TLS.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
+
+use crate::postgres::give_away;
+
+/// An authority, and a certificate of its own for a server, as files that go when
+/// this is dropped.
+#[derive(Debug)]
+pub struct Certificates {
+    directory: TempDir,
+}
+
+impl Certificates {
+    /// A new authority, and what it says of the server with this name.
+    ///
+    /// # Errors
+    /// If the files cannot be written.
+    pub fn of(server: &str) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("annals-tls-").tempdir()?;
+        let certificates = Self { directory };
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "an authority of the tests");
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let authority = CertifiedIssuer::self_signed(params, key).map_err(io::Error::other)?;
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let params = CertificateParams::new([server.to_owned()]).map_err(io::Error::other)?;
+        let certificate = params.signed_by(&key, &authority).map_err(io::Error::other)?;
+        fs::write(certificates.authority(), authority.pem())?;
+        fs::write(certificates.path("server.pem"), certificate.pem())?;
+        let secret = certificates.path("server.key");
+        fs::write(&secret, key.serialize_pem())?;
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
+        // The server reads them as its own user.
+        give_away(&secret)?;
+        give_away(certificates.directory.path())?;
+        Ok(certificates)
+    }
+
+    /// The file with the authority's certificate, for `sslrootcert`.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.path("authority.pem")
+    }
+
+    /// The settings of a PostgreSQL server that shows the certificate.
+    #[must_use]
+    pub fn settings(&self) -> [String; 3] {
+        [
+            "ssl = on".to_owned(),
+            format!("ssl_cert_file = '{}'", self.path("server.pem").display()),
+            format!("ssl_key_file = '{}'", self.path("server.key").display()),
+        ]
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
