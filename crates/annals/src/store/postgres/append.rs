@@ -296,6 +296,13 @@ impl<'a> Append<'a> {
                 dropped.extend(part.partition.dropped.then_some(index));
             }
         }
+        // So that the first append of a month finds its partition made.
+        if let Some((index, _)) = self.rows.last()
+            && let Some(part) = parts.last()
+            && let Some(next) = part.partition.end_near(self.id(*index))
+        {
+            partitions.find(self.pool, next).await?;
+        }
         self.memory.lock().partitions = partitions;
         if dropped.is_empty() {
             return Ok(parts);

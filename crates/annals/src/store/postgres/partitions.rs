@@ -1,5 +1,7 @@
 //! Which table of the partitioned one an event goes to.
 
+use std::time::Duration;
+
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -7,6 +9,9 @@ use crate::postgres::Pool;
 
 /// Partitions that a handle remembers, at most.
 const REMEMBERED: usize = 512;
+
+/// How long before a month begins its partition is made.
+const NEAR: Duration = Duration::from_secs(7 * 86_400);
 
 /// The columns of the events, in the order of [`super::rows::Rows`].
 const COLUMNS: &str = "id, occurred_at, append, rank, salt, action, outcome, entity_type, \
@@ -58,6 +63,13 @@ impl Partition {
     /// Whether an event with that id goes into it.
     pub(super) fn holds(&self, id: Uuid) -> bool {
         self.lower <= id && id < self.upper
+    }
+
+    /// The first id after this partition, if that one is only days away.
+    pub(super) fn end_near(&self, id: Uuid) -> Option<Uuid> {
+        // The first 48 bits of a UUIDv7 are its milliseconds.
+        let millis = |id: Uuid| id.as_u128() >> 80;
+        (millis(self.upper) <= millis(id) + NEAR.as_millis()).then_some(self.upper)
     }
 
     /// The statement that copies into it.

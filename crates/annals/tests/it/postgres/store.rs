@@ -140,6 +140,21 @@ async fn events_go_to_the_partition_of_their_month() {
 }
 
 #[tokio::test]
+async fn a_worker_that_runs_for_months_makes_each_partition_ahead() {
+    let Some(server) = required(Postgres::shared()) else { return };
+    let place = Place::on(server);
+    let store = place.store().await;
+    let known = || sql(server, &place, "SELECT count(*) FROM annals_partitions");
+    let before: usize = known().parse().unwrap();
+    append(&store, &[event_at("2024-02-20T00:00:00Z", 1)]).await;
+    assert_eq!(known(), (before + 1).to_string());
+    append(&store, &[event_at("2024-02-27T00:00:00Z", 2)]).await;
+    assert_eq!(known(), (before + 2).to_string());
+    let march = "SELECT count(*) FROM annals_partitions WHERE name = 'annals_events_2024_03'";
+    assert_eq!(sql(server, &place, march), "1");
+}
+
+#[tokio::test]
 async fn a_month_that_comes_near_gets_its_own_partition() {
     let Some(server) = required(Postgres::shared()) else { return };
     let place = Place::on(server);
