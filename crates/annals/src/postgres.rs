@@ -59,11 +59,7 @@ impl Server {
         let settings = Settings::of(url, &doing, settings)?;
         let (runtime, running, thread) = thread_of_its_own()
             .map_err(|error| Error::new(ErrorKind::Away, doing, format!("no thread: {error}")))?;
-        let pool = {
-            // The pool's own tasks belong to that runtime as well.
-            let _inside = runtime.enter();
-            Pool::new(settings)
-        };
+        let pool = Pool::new(settings);
         Ok(Self { pool, url: shown, what, runtime, running: Some(running), thread: Some(thread) })
     }
 
@@ -76,13 +72,13 @@ impl Server {
         let (version, encoding): (i32, String) = self
             .call("connect to", |pool| async move {
                 let mut connection = pool.connect().await?;
-                connection
-                    .row(
-                        "SELECT current_setting('server_version_num')::int4, \
-                         current_setting('server_encoding')",
-                    )
-                    .fetch_one(&mut *connection)
-                    .await
+                let ask = connection.row(
+                    "SELECT current_setting('server_version_num')::int4, \
+                     current_setting('server_encoding')",
+                );
+                let answer = ask.fetch_one(&mut *connection).await?;
+                connection.commit().await?;
+                Ok::<_, sqlx::Error>(answer)
             })
             .await?;
         let refuse = |found: String, hint| {
@@ -247,7 +243,7 @@ pub(crate) fn explain(doing: impl Into<String>, error: sqlx::Error) -> Error {
         sqlx::Error::Database(_) => meaning(code.as_deref().unwrap_or_default()),
         sqlx::Error::Tls(_) => (ErrorKind::Away, Some("check sslmode and sslrootcert in the URL")),
         sqlx::Error::PoolTimedOut => {
-            (ErrorKind::Away, Some("check that the server runs and takes more connections"))
+            (ErrorKind::Away, Some("let it have more: max_connections= in the URL"))
         }
         sqlx::Error::Configuration(_) => (ErrorKind::Usage, None),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => {
@@ -260,6 +256,7 @@ pub(crate) fn explain(doing: impl Into<String>, error: sqlx::Error) -> Error {
         sqlx::Error::Database(found) => {
             format!("{} (SQLSTATE {})", found.message(), code.unwrap_or_default())
         }
+        sqlx::Error::PoolTimedOut => "all of its connections are in use".to_owned(),
         other => other.to_string(),
     };
     let mut explained = Error::new(kind, doing, found).caused_by(error);

@@ -132,9 +132,9 @@ pub trait Store: Appender {
 pub struct Along {
     /// The database that the queue is in: its URL, without secrets.
     pub database: String,
-    /// Acknowledges the events of which `$1` and `$2`, arrays of 64-bit integers, are
-    /// the receipts.
-    pub statement: &'static str,
+    /// The function that acknowledges events by two arrays of 64-bit integers, which
+    /// are their receipts.
+    pub function: &'static str,
     /// The receipt of each record of the batch, in order.
     pub receipts: Vec<(i64, i64)>,
 }

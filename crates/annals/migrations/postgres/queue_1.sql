@@ -105,6 +105,27 @@ BEGIN
 END
 $$;
 
+-- Acknowledges the events that are still held under the receipts, numbers and leases;
+-- answers how many. Rows are locked in order of their numbers, and no plan compares
+-- every receipt with every event: PostgreSQL does not know how many an array holds.
+CREATE FUNCTION annals_acknowledge(numbers bigint[], leases bigint[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    acknowledged bigint;
+BEGIN
+    WITH event AS (
+        SELECT q.seq FROM annals_queue q WHERE q.seq = ANY (numbers) ORDER BY q.seq FOR UPDATE
+    ), ended AS (
+        DELETE FROM annals_delivery d USING unnest(numbers, leases) AS r (seq, lease)
+        WHERE (SELECT count(*) FROM event) > 0 AND d.seq = r.seq AND d.lease = r.lease
+        RETURNING d.seq
+    )
+    DELETE FROM annals_queue q USING ended WHERE q.seq = ended.seq;
+    GET DIAGNOSTICS acknowledged = ROW_COUNT;
+    RETURN acknowledged;
+END
+$$;
+
 -- One row: which of these files made the tables.
 CREATE TABLE annals_queue_head (
     one     integer PRIMARY KEY CHECK (one = 1),

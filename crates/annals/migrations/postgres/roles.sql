@@ -45,6 +45,7 @@ BEGIN
             ('FUNCTION', 'annals_partition_of', 'EXECUTE', 'annals_work, annals_prune'),
             ('FUNCTION', 'annals_append', 'EXECUTE', 'annals_work, annals_prune'),
             ('FUNCTION', 'annals_log_extend', 'EXECUTE', 'annals_work, annals_prune'),
+            ('FUNCTION', 'annals_append_next', 'EXECUTE', 'annals_work, annals_prune'),
             ('FUNCTION', 'annals_prune_plan', 'EXECUTE', 'annals_prune'),
             ('FUNCTION', 'annals_prune_partition', 'EXECUTE', 'annals_prune'),
             ('FUNCTION', 'annals_prune', 'EXECUTE', 'annals_prune')

@@ -213,6 +213,26 @@ BEGIN
 END
 $$;
 
+-- The append and its tiles in one, by a caller who expects to be the next, at size
+-- `known`, and whose events are in one partition. Refused as AN002 if somebody else
+-- has appended meanwhile, or an event may have been pruned: then the tiles are not
+-- right, or have to be thought about.
+CREATE FUNCTION annals_append_next(
+    number bigint, events integer, lowest uuid, highest uuid, partition text, bytes bigint, known bigint,
+    levels smallint[], places bigint[], tiles bytea[]
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    placed record;
+BEGIN
+    SELECT * INTO placed FROM annals_append(
+        number, events, lowest, highest, ARRAY[partition], ARRAY[events], ARRAY[bytes], known);
+    IF placed.first <> known OR placed.pruned >= lowest THEN
+        RAISE EXCEPTION 'annals_append_next: the log has changed' USING ERRCODE = 'AN002';
+    END IF;
+    PERFORM annals_log_extend(levels, places, tiles);
+END
+$$;
+
 -- What pruning the events before a time would remove, and the log's size now. Of
 -- months that go whole the figures are known; only where the line goes through a
 -- month, and in the default partition, is anything counted.
@@ -333,6 +353,7 @@ $$;
 REVOKE ALL ON FUNCTION annals_partition_of(uuid),
     annals_append(bigint, integer, uuid, uuid, text[], integer[], bigint[], bigint),
     annals_log_extend(smallint[], bigint[], bytea[]),
+    annals_append_next(bigint, integer, uuid, uuid, text, bigint, bigint, smallint[], bigint[], bytea[]),
     annals_prune_partition(timestamptz, bigint), annals_prune(timestamptz, bigint, integer) FROM PUBLIC;
 
 -- The text of an event as JSON that PostgreSQL can look into: it has no \u0000 and

@@ -13,6 +13,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sqlx::postgres::{PgArguments, Postgres};
+use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
@@ -36,6 +38,9 @@ const COPIED: usize = 256 * 1024;
 /// Leaves that are hashed before others on the thread get their turn.
 const HASHED: usize = 32;
 
+/// Appends in a row after which a handle takes itself to be the only one that appends.
+const ALONE: u32 = 4;
+
 /// How often a batch is begun again because somebody else was at the same events.
 const TRIES: usize = 20;
 
@@ -47,6 +52,8 @@ pub(super) struct Memory(Mutex<Remembered>);
 struct Remembered {
     /// The log's edge after the last append.
     edge: Option<Edge>,
+    /// Appends in a row between which nobody else appended.
+    alone: u32,
     partitions: Partitions,
     /// Numbers of appends that are drawn and not used.
     numbers: Range<i64>,
@@ -82,6 +89,8 @@ enum Stopped {
     Known,
     /// The partitions are not what they were.
     Moved,
+    /// The log is not what it was.
+    Grown,
     Failed(Failure),
 }
 
@@ -93,6 +102,7 @@ impl From<sqlx::Error> for Stopped {
             Some("23505") => Self::Known,
             // check_violation: of a partition's bounds; undefined_table
             Some("23514" | "42P01") => Self::Moved,
+            Some("AN002") => Self::Grown,
             _ => Self::Failed(error.into()),
         }
     }
@@ -125,6 +135,7 @@ pub(super) async fn append(
             Err(Stopped::Moved) if tries < TRIES => {
                 memory.lock().partitions = Partitions::default();
             }
+            Err(Stopped::Grown) if tries < TRIES => memory.lock().alone = 0,
             Err(_) => {
                 let found = "others append or prune the same events all the time";
                 return Err(Error::new(ErrorKind::Away, "append events", found).into());
@@ -217,8 +228,82 @@ impl<'a> Append<'a> {
             return Ok(false);
         }
         let append = self.memory.number(self.pool).await?;
+        let (first, edge) = match (&parts[..], self.next()) {
+            ([part], Some(edge)) if part.bytes < COPIED => self.at_once(part, append, edge).await?,
+            _ => self.in_steps(&parts, append).await?,
+        };
+        self.memory.lock().edge = Some(edge);
+        for (index, rank) in &self.rows {
+            let position = first + u64::from(rank.unsigned_abs());
+            self.answers[*index] = Some(Appended::Inserted(position));
+        }
+        Ok(true)
+    }
+
+    /// The log's edge, if this handle is likely to be the one that appends next.
+    fn next(&self) -> Option<Edge> {
+        let mut remembered = self.memory.lock();
+        if remembered.alone >= ALONE { remembered.edge.take() } else { None }
+    }
+
+    /// Appends with one statement, for an edge that is taken to be the log's: what is
+    /// few goes in one round trip. Answers the first position, and the edge after it.
+    async fn at_once(
+        &self,
+        part: &Part,
+        append: i64,
+        mut edge: Edge,
+    ) -> Result<(u64, Edge), Stopped> {
+        let first = edge.size();
+        let mut leaves = vec![Hash::default(); self.rows.len()];
+        self.hash(part, &mut leaves).await?;
+        let mut written = Written::default();
+        edge.append(&leaves, |tile| {
+            written.push(tile);
+            Ok::<_, Error>(())
+        })?;
+        let acknowledge = match &self.along {
+            // Before the log's lock, as everywhere.
+            Some(along) => format!("{}($22, $23), ", along.function),
+            None => String::new(),
+        };
+        let sql = format!(
+            "WITH written AS ({} RETURNING 1) \
+             SELECT {acknowledge}annals_append_next($3, events::int4, $15, $16, '{}', $17, $18, $19, $20, $21) \
+             FROM (SELECT count(*) AS events FROM written) AS w",
+            part.partition.insert(),
+            part.partition.name
+        );
+        let mut connection = self.pool.connect().await?;
+        let mut statement = self
+            .values(connection.query(AssertSqlSafe(sql)), part, append)
+            .bind(self.id(self.rows[0].0))
+            .bind(self.id(self.rows[self.rows.len() - 1].0))
+            .bind(number(part.bytes as u64))
+            .bind(number(first))
+            .bind(written.levels)
+            .bind(written.places)
+            .bind(written.tiles);
+        if let Some(along) = &self.along {
+            let (keys, leases): (Vec<i64>, Vec<i64>) = self.receipts_of_stored(along).unzip();
+            statement = statement.bind(keys).bind(leases);
+        }
+        if let Err(error) = statement.execute(&mut *connection).await {
+            let stopped = Stopped::from(error);
+            // What we expected to be refused leaves a connection that is good.
+            if !matches!(stopped, Stopped::Failed(_)) {
+                connection.rollback().await?;
+            }
+            return Err(stopped);
+        }
+        connection.commit().await?;
+        Ok((first, edge))
+    }
+
+    /// Appends in a transaction of several steps.
+    async fn in_steps(&self, parts: &[Part], append: i64) -> Result<(u64, Edge), Stopped> {
         let mut connection = self.pool.begin("BEGIN").await?;
-        let (first, edge, tiles) = match self.transact(&mut connection, &parts, append).await {
+        let (first, edge, tiles) = match self.transact(&mut connection, parts, append).await {
             Ok(placed) => placed,
             Err(stopped) => {
                 // What cannot be rolled back goes with its connection.
@@ -228,12 +313,7 @@ impl<'a> Append<'a> {
         };
         // Under the log's lock, which a round trip of its own would make last longer.
         connection.commit_with(&tiles.statement()).await?;
-        self.memory.lock().edge = Some(edge);
-        for (index, rank) in &self.rows {
-            let position = first + u64::from(rank.unsigned_abs());
-            self.answers[*index] = Some(Appended::Inserted(position));
-        }
-        Ok(true)
+        Ok((first, edge))
     }
 
     /// Does all but write the tiles: answers the first position, the log's edge after
@@ -250,8 +330,9 @@ impl<'a> Append<'a> {
         }
         if let Some(along) = &self.along {
             let (keys, leases): (Vec<i64>, Vec<i64>) = self.receipts_of_stored(along).unzip();
-            let along = connection.query(along.statement).bind(keys).bind(leases);
-            along.execute(&mut **connection).await?;
+            let acknowledge = format!("SELECT {}($1, $2)", along.function);
+            let acknowledge = connection.query(AssertSqlSafe(acknowledge)).bind(keys).bind(leases);
+            acknowledge.execute(&mut **connection).await?;
         }
         let (first, mut edge) = self.place(connection, parts, append).await?;
         let mut written = Written::default();
@@ -348,11 +429,22 @@ impl<'a> Append<'a> {
         part: &Part,
         append: i64,
     ) -> Result<(), Stopped> {
+        let insert = connection.query(AssertSqlSafe(part.partition.insert()));
+        self.values(insert, part, append).execute(&mut **connection).await?;
+        Ok(())
+    }
+
+    /// The values of [`Partition::insert`], for a statement that begins with it.
+    fn values<'q>(
+        &'q self,
+        statement: Query<'q, Postgres, PgArguments>,
+        part: &Part,
+        append: i64,
+    ) -> Query<'q, Postgres, PgArguments> {
         let rows = &self.rows[part.rows.clone()];
         let records = || rows.iter().map(|(index, _)| &self.batch[*index]);
         let text = |column: fn(&Record) -> Option<&str>| records().map(column).collect::<Vec<_>>();
-        connection
-            .query(AssertSqlSafe(part.partition.insert()))
+        statement
             .bind(records().map(|record| uuid(record.id)).collect::<Vec<_>>())
             .bind(records().map(|record| Time(record.occurred_at)).collect::<Vec<_>>())
             .bind(append)
@@ -368,9 +460,6 @@ impl<'a> Append<'a> {
             .bind(text(Record::request_id))
             // An event is checked to be UTF-8 when it is read.
             .bind(text(|record| std::str::from_utf8(record.body()).ok()))
-            .execute(&mut **connection)
-            .await?;
-        Ok(())
     }
 
     /// Hashes the leaves of the rows of one partition.
@@ -417,9 +506,15 @@ impl<'a> Append<'a> {
             self.expect_none_pruned(connection).await?;
         }
         let edge = match edge {
-            Some(edge) if edge.size() == first => edge,
+            Some(edge) if edge.size() == first => {
+                self.memory.lock().alone += 1;
+                edge
+            }
             // Another handle has appended since.
-            _ => tiles::edge(first, row.try_get::<Option<Vec<_>>, _>(1)?.unwrap_or_default())?,
+            _ => {
+                self.memory.lock().alone = 0;
+                tiles::edge(first, row.try_get::<Option<Vec<_>>, _>(1)?.unwrap_or_default())?
+            }
         };
         Ok((first, edge))
     }

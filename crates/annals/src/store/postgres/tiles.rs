@@ -8,35 +8,37 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::log::{Edge, Hash, Tile, TileReader};
 use crate::postgres::{Connection, Failure, Pool, number};
 
-/// Tiles that are about to be written, as the values of a statement: numbers and
-/// hexadecimal digits.
+/// Tiles that are about to be written: their levels, their places, their hashes.
 #[derive(Default)]
 pub(super) struct Written {
-    levels: String,
-    places: String,
-    tiles: String,
+    pub(super) levels: Vec<i16>,
+    pub(super) places: Vec<i64>,
+    pub(super) tiles: Vec<Vec<u8>>,
 }
 
 impl Written {
     pub(super) fn push(&mut self, tile: Tile<'_>) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        if !self.levels.is_empty() {
-            self.levels.push(',');
-            self.places.push(',');
-            self.tiles.push(',');
-        }
-        self.levels.push_str(&tile.level.to_string());
-        self.places.push_str(&tile.index.to_string());
-        self.tiles.push_str("\\\\x");
-        for byte in tile.hashes.as_flattened() {
-            self.tiles.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            self.tiles.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
+        self.levels.push(i16::from(tile.level));
+        self.places.push(number(tile.index));
+        self.tiles.push(tile.hashes.as_flattened().to_vec());
     }
 
-    /// The statement that writes them.
+    /// The statement that writes them, with all values in it.
     pub(super) fn statement(&self) -> String {
-        let Self { levels, places, tiles } = self;
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let list =
+            |numbers: &mut dyn Iterator<Item = String>| numbers.collect::<Vec<_>>().join(",");
+        let levels = list(&mut self.levels.iter().map(i16::to_string));
+        let places = list(&mut self.places.iter().map(i64::to_string));
+        let mut tiles =
+            String::with_capacity(self.tiles.iter().map(|tile| 4 + 2 * tile.len()).sum());
+        for tile in &self.tiles {
+            tiles.push_str(if tiles.is_empty() { "\\\\x" } else { ",\\\\x" });
+            for byte in tile {
+                tiles.push(char::from(DIGITS[usize::from(byte >> 4)]));
+                tiles.push(char::from(DIGITS[usize::from(byte & 15)]));
+            }
+        }
         format!("SELECT annals_log_extend('{{{levels}}}', '{{{places}}}', '{{{tiles}}}'); ")
     }
 }

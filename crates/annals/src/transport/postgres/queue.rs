@@ -184,49 +184,42 @@ fn pair(receipt: &Receipt) -> (i64, i64) {
     (i64::try_from(receipt.key).unwrap_or(i64::MAX), number(receipt.lease))
 }
 
-/// Locks the events of receipts for which a condition holds, and does something with
-/// those deliveries whose lease is the receipt's; `$1` are the numbers, `$2` the
-/// leases. Written so that no plan compares every receipt with every event:
-/// PostgreSQL does not know how many an array holds.
+/// Locks the events of receipts, and changes those deliveries whose lease is the
+/// receipt's; `$1` are the numbers, `$2` the leases. Written as annals_acknowledge is.
 macro_rules! held {
-    ($condition:expr, $before:expr, $after:expr) => {
+    ($change:literal) => {
         concat!(
             "WITH event AS ( \
                  SELECT q.seq FROM annals_queue q WHERE q.seq = ANY ($1) AND ",
-            $condition,
+            unsynced!(),
             " ORDER BY q.seq FOR UPDATE \
-             ) ",
-            $before,
-            " unnest($1::int8[], $2::int8[]) AS r (seq, lease) \
-             WHERE (SELECT count(*) FROM event) > 0 AND d.seq = r.seq AND d.lease = r.lease",
-            $after
-        )
-    };
-}
-
-macro_rules! acknowledge {
-    ($condition:expr) => {
-        held!(
-            $condition,
-            ", ended AS (DELETE FROM annals_delivery d USING",
-            " RETURNING d.seq) DELETE FROM annals_queue q USING ended WHERE q.seq = ended.seq"
+             ) UPDATE annals_delivery d SET ",
+            $change,
+            " FROM unnest($1::int8[], $2::int8[]) AS r (seq, lease) \
+             WHERE (SELECT count(*) FROM event) > 0 AND d.seq = r.seq AND d.lease = r.lease"
         )
     };
 }
 
 pub(super) async fn ack(pool: Pool, receipts: Receipts) -> sqlx::Result<usize> {
-    change(pool, acknowledge!(unsynced!()), receipts).await
+    let mut connection = pool.connect().await?;
+    let acknowledge = connection
+        .scalar(concat!("SELECT annals_acknowledge($1, $2) WHERE ", unsynced!()))
+        .bind(receipts.seqs)
+        .bind(receipts.leases);
+    let acknowledged: i64 = acknowledge.fetch_one(&mut *connection).await?;
+    connection.commit().await?;
+    Ok(count(acknowledged.unsigned_abs()))
 }
 
-/// The same, to be run by a store in the same database, whose commit is what waits.
+/// The same, to be done by a store in the same database, whose commit is what waits.
 pub(super) fn acknowledgement(database: &str, receipts: &[Receipt]) -> Along {
     let receipts = receipts.iter().map(pair).collect();
-    Along { database: database.to_owned(), statement: acknowledge!("true"), receipts }
+    Along { database: database.to_owned(), function: "annals_acknowledge", receipts }
 }
 
 pub(super) async fn retry(pool: Pool, receipts: Receipts, at: Timestamp) -> sqlx::Result<usize> {
-    const UPDATE: &str =
-        held!(unsynced!(), "UPDATE annals_delivery d SET lease = 0, due = $3 FROM", "");
+    const UPDATE: &str = held!("lease = 0, due = $3");
     let mut connection = pool.connect().await?;
     let update = connection.query(UPDATE).bind(receipts.seqs).bind(receipts.leases);
     let updated = update.bind(Time(at)).execute(&mut *connection).await?;
@@ -235,21 +228,12 @@ pub(super) async fn retry(pool: Pool, receipts: Receipts, at: Timestamp) -> sqlx
 }
 
 pub(super) async fn release(pool: Pool, receipts: Receipts) -> sqlx::Result<usize> {
-    const UPDATE: &str = held!(
-        unsynced!(),
-        "UPDATE annals_delivery d SET lease = 0, due = '-infinity', attempts = d.attempts - 1 FROM",
-        ""
-    );
-    change(pool, UPDATE, receipts).await
-}
-
-/// Does something with the held events; answers with how many.
-async fn change(pool: Pool, sql: &'static str, receipts: Receipts) -> sqlx::Result<usize> {
+    const UPDATE: &str = held!("lease = 0, due = '-infinity', attempts = d.attempts - 1");
     let mut connection = pool.connect().await?;
-    let change = connection.query(sql).bind(receipts.seqs).bind(receipts.leases);
-    let changed = change.execute(&mut *connection).await?;
+    let update = connection.query(UPDATE).bind(receipts.seqs).bind(receipts.leases);
+    let updated = update.execute(&mut *connection).await?;
     connection.commit().await?;
-    Ok(count(changed.rows_affected()))
+    Ok(count(updated.rows_affected()))
 }
 
 pub(super) async fn bury(pool: Pool, burials: Vec<(Receipt, String)>) -> sqlx::Result<usize> {

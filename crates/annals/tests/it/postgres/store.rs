@@ -331,6 +331,46 @@ async fn workers_that_meet_at_the_same_events_store_each_once() {
     place.check().await.unwrap();
 }
 
+/// A handle that has been alone for a while appends in one statement, for a log that
+/// it takes to be where it left it.
+#[tokio::test]
+async fn who_was_alone_notices_when_others_append_or_prune() {
+    let Some(server) = required(Postgres::shared()) else { return };
+    let place = Place::on(server);
+    let (usual, other) = (place.store().await, place.store().await);
+    let mut next = 0;
+    let mut expect = |answers: Vec<Appended>| {
+        assert_eq!(positions(&answers), [Some(next)]);
+        next += 1;
+    };
+    // Tiles of 256 leaves are filled on the way.
+    for round in 0..30 {
+        let known = event_at(&month(0), round * 100);
+        expect(append(&usual, std::slice::from_ref(&known)).await);
+        for number in 1..20 {
+            expect(append(&usual, &[event_at(&month(0), round * 100 + number)]).await);
+        }
+        assert_eq!(append(&usual, std::slice::from_ref(&known)).await, [Appended::Duplicate]);
+        expect(append(&other, &[event_at(&month(-1), round * 100 + 20)]).await);
+        expect(append(&usual, &[event_at(&month(-1), round * 100 + 21)]).await);
+    }
+    place.check().await.unwrap();
+
+    // What was pruned alone is refused, though nobody has appended since.
+    let old = event_at("2024-02-10T00:00:00Z", 1);
+    for record in [old.clone(), event_at("2024-02-20T00:00:00Z", 2)] {
+        expect(append(&usual, &[record]).await);
+    }
+    let size = usual.stats().await.unwrap().size;
+    let before: Timestamp = "2024-02-15T00:00:00Z".parse().unwrap();
+    let removed = other.prune_step(before, size, 10).await.unwrap();
+    assert_eq!(removed.events, 1);
+    let refused = append(&usual, &[old]).await;
+    assert!(matches!(&refused[..], [Appended::Refused(why)] if why.starts_with("pruned")));
+    expect(append(&usual, &[event_at("2024-02-10T00:00:00Z", 3)]).await);
+    place.check().await.unwrap();
+}
+
 #[tokio::test]
 async fn people_read_with_sql() {
     let Some(server) = required(Postgres::shared()) else { return };
