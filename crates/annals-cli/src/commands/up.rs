@@ -1,11 +1,10 @@
 //! `annals up`: everything in one process.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use annals::Timestamp;
 use annals::config::{Flag, Origin};
-use annals::store::{self, Store};
+use annals::store;
 use annals::worker::WorkerOptions;
 use clap::Args;
 use tokio::sync::oneshot;
@@ -27,6 +26,9 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Between two prunes.
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// After a prune that failed.
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Run everything in one process: ingest, worker, daily prune
 #[derive(Debug, Args)]
@@ -60,7 +62,7 @@ impl Up {
             stop_worker.stop();
         });
         let pruner = tokio::spawn(prune_daily(
-            session.readable_store().await?.ok(),
+            session.config.store.clone(),
             session.config.prune_older_than,
         ));
         let begun = Instant::now();
@@ -110,21 +112,29 @@ fn options(session: &Session) -> WorkerOptions {
     options
 }
 
-/// Prunes once now and then every day, if that is wanted.
-async fn prune_daily(store: Option<Arc<dyn Store>>, older_than: Option<Duration>) {
-    let (Some(store), Some(age)) = (store, older_than) else {
+/// Prunes once now and then every day, if that is wanted. A store that is away now
+/// is asked again: it keeps nobody from starting.
+async fn prune_daily(url: String, older_than: Option<Duration>) {
+    let Some(age) = older_than.filter(|_| !url.starts_with("file:")) else {
         return;
     };
     loop {
-        let before = Timestamp::now().before(age);
-        let pruned = store::prune(&*store, before, prune::by(), |_| ()).await;
-        match pruned {
-            Ok(pruned) if pruned.removed.events > 0 => {
-                tracing::info!("pruned {}", plural(pruned.removed.events, "event"));
+        let pruned = async {
+            let store = store::open(&url).await?;
+            store::prune(&*store, Timestamp::now().before(age), prune::by(), |_| ()).await
+        };
+        let pause = match pruned.await {
+            Ok(pruned) => {
+                if pruned.removed.events > 0 {
+                    tracing::info!("pruned {}", plural(pruned.removed.events, "event"));
+                }
+                DAY
             }
-            Ok(_) => {}
-            Err(error) => tracing::warn!("cannot prune, trying again tomorrow: {error}"),
-        }
-        tokio::time::sleep(DAY).await;
+            Err(error) => {
+                tracing::warn!("cannot prune, trying again in an hour: {error}");
+                HOUR
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
