@@ -191,13 +191,18 @@ async fn waits_for_a_retry(factory: &dyn TransportFactory) {
     let got = receive(&*transport, 1).await;
     let later = Timestamp::now().after(Duration::from_millis(40));
     assert_eq!(transport.retry(&receipts(&got), later).await.expect("retry"), 1);
-    let next = receive(&*transport, 5).await;
-    assert_eq!(next.len(), 1, "the one that waits holds up nobody");
-    let want = Want { wait: Duration::from_secs(5), ..Want::up_to(5) };
-    let again = transport.receive(want).await.expect("receive");
-    assert!(Timestamp::now() >= later, "not before its time");
-    assert_eq!((again[0].id, again[0].attempts), (got[0].id, 2));
-    assert_eq!(again[0].body, got[0].body);
+    let mut next = receive(&*transport, 5).await;
+    // A machine that is slow enough gets both at once.
+    if Timestamp::now() < later {
+        assert_eq!(next.len(), 1, "the one that waits holds up nobody");
+    }
+    if next.len() == 1 {
+        let want = Want { wait: Duration::from_secs(5), ..Want::up_to(5) };
+        next.extend(transport.receive(want).await.expect("receive"));
+        assert!(Timestamp::now() >= later, "not before its time");
+    }
+    let again = next.iter().find(|delivery| delivery.id == got[0].id).expect("again");
+    assert_eq!((again.attempts, &again.body), (2, &got[0].body));
 }
 
 async fn releases_without_counting(factory: &dyn TransportFactory) {
