@@ -2,7 +2,8 @@
 //! its data in a temporary directory, started by whoever needs it and gone with
 //! them, however they end.
 //!
-//! Programs come from the system's packages. What is missing is installed where
+//! Programs come from the system's packages, and what those are too old or too new
+//! for from npm's. What is missing is installed where
 //! that is possible; where it is not, a test says so and is skipped, and fails if
 //! `CI` is set ([`required`]).
 

@@ -1,16 +1,19 @@
-//! Installing what a test needs from Debian's packages.
+//! Installing what a test needs, from Debian's packages and from npm's.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Installs packages, if this process may; one process at a time.
+use serde_json::Value;
+
+/// Installs packages, if this process may.
 pub(crate) fn install(names: &[&str]) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err(format!("{} not installed, and only root can do that", names.join(" ")));
     }
-    let lock = std::env::temp_dir().join("annals-testbed.lock");
-    let lock = File::create(&lock).map_err(|error| format!("{}: {error}", lock.display()))?;
-    lock.lock().map_err(|error| format!("wait for another installation: {error}"))?;
+    let _lock = one_at_a_time()?;
     eprintln!("installing {}", names.join(" "));
     let apt = |words: &[&str]| {
         let mut command = Command::new("apt-get");
@@ -20,11 +23,63 @@ pub(crate) fn install(names: &[&str]) -> Result<(), String> {
     let mut words = vec!["install", "--yes", "--no-install-recommends"];
     words.extend(names);
     // The lists of a new machine may be old or missing.
-    let done = |output: std::io::Result<std::process::Output>| {
+    let done = |output: io::Result<std::process::Output>| {
         output.is_ok_and(|output| output.status.success())
     };
     if done(apt(&words)) || (done(apt(&["update"])) && done(apt(&words))) {
         return Ok(());
     }
     Err(format!("apt-get could not install {}", names.join(" ")))
+}
+
+/// Installs a package of npm's beside the system's temporary files, where it stays
+/// for the next run; answers where it is. Its `links` name a file that lists the
+/// symbolic links that npm did not carry; nothing of the package is run.
+pub(crate) fn install_from_npm(name: &str, version: &str, links: &str) -> Result<PathBuf, String> {
+    let wanted = format!("{name}@{version}");
+    let failed = |error: io::Error| format!("install {wanted}: {error}");
+    let cache = std::env::temp_dir().join("annals-testbed");
+    fs::create_dir_all(&cache).map_err(failed)?;
+    let place = cache.join(wanted.replace(['@', '/'], "_"));
+    let _lock = one_at_a_time()?;
+    if place.exists() {
+        return Ok(place);
+    }
+    eprintln!("installing {wanted}");
+    let beside = tempfile::tempdir_in(&cache).map_err(failed)?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"])
+        .arg("--prefix")
+        .arg(beside.path())
+        .arg(&wanted)
+        .stdin(Stdio::null());
+    let output = npm.output().map_err(|error| format!("{wanted} needs npm: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("install {wanted}: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let package = beside.path().join("node_modules").join(name);
+    link(&package, links).map_err(failed)?;
+    // What is there is whole.
+    fs::rename(package, &place).map_err(failed)?;
+    Ok(place)
+}
+
+/// Makes the links of a list of `{"source":…,"target":…}`, each within one folder.
+fn link(package: &Path, list: &str) -> io::Result<()> {
+    let list: Vec<Value> = serde_json::from_slice(&fs::read(package.join(list))?)?;
+    for pair in &list {
+        let [source, target] = ["source", "target"].map(|end| pair[end].as_str().map(Path::new));
+        if let (Some(source), Some(target)) = (source.and_then(Path::file_name), target) {
+            symlink(source, package.join(target))?;
+        }
+    }
+    Ok(())
+}
+
+/// Held by the one process of this machine that installs something.
+fn one_at_a_time() -> Result<File, String> {
+    let lock = std::env::temp_dir().join("annals-testbed.lock");
+    let lock = File::create(&lock).map_err(|error| format!("{}: {error}", lock.display()))?;
+    lock.lock().map_err(|error| format!("wait for another installation: {error}"))?;
+    Ok(lock)
 }

@@ -1,5 +1,7 @@
 //! PostgreSQL servers.
 
+mod release;
+
 use std::fs;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -7,16 +9,15 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
-use crate::packages::install;
+use release::Programs;
 
-/// Where Debian keeps each version's programs.
-const VERSIONS: &str = "/usr/lib/postgresql";
+pub use release::Release;
 
 /// Whom a server runs as when the tests run as root, whom it refuses.
 pub(crate) const USER: &str = "postgres";
@@ -28,24 +29,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Postgres {
     directory: TempDir,
-    programs: PathBuf,
+    programs: Programs,
     port: u16,
     process: Mutex<Option<Child>>,
 }
 
 impl Postgres {
-    /// Makes a cluster and starts it, with these lines added to its configuration.
+    /// Makes a cluster of Debian's release and starts it, with these lines added to
+    /// its configuration.
     ///
     /// # Errors
     /// Why there is no PostgreSQL to be had, or what it said.
     pub fn start(settings: &[&str]) -> Result<Self, String> {
-        let programs = match programs() {
-            Some(found) => found,
-            None => {
-                install(&["postgresql"])?;
-                programs().ok_or_else(|| format!("no PostgreSQL in {VERSIONS}"))?
-            }
-        };
+        Release::Debian.start(settings)
+    }
+
+    fn start_with(programs: Programs, settings: &[&str]) -> Result<Self, String> {
         let failed = |error: io::Error| format!("make a PostgreSQL cluster: {error}");
         let directory = tempfile::Builder::new().prefix("annals-pg-").tempdir().map_err(failed)?;
         give_away(directory.path()).map_err(failed)?;
@@ -56,13 +55,12 @@ impl Postgres {
         Ok(server)
     }
 
-    /// The server that all tests of this process share.
+    /// The server of Debian's release that all tests of this process share.
     ///
     /// # Errors
     /// As [`Postgres::start`].
     pub fn shared() -> Result<&'static Self, String> {
-        static SHARED: OnceLock<Result<Postgres, String>> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(&[])).as_ref().map_err(Clone::clone)
+        Release::Debian.shared()
     }
 
     /// A new and empty database; answers its URL.
@@ -92,8 +90,7 @@ impl Postgres {
     /// The server's version, such as 15.
     #[must_use]
     pub fn version(&self) -> u32 {
-        let name = self.programs.parent().and_then(Path::file_name);
-        name.and_then(|name| name.to_str()?.parse().ok()).unwrap_or(0)
+        self.programs.version
     }
 
     /// Runs SQL in a database with psql; answers its output, unadorned.
@@ -101,7 +98,7 @@ impl Postgres {
     /// # Panics
     /// If it fails.
     pub fn sql(&self, database: &str, sql: &str) -> String {
-        let mut psql = Command::new(self.programs.join("psql"));
+        let mut psql = Command::new(self.programs.clients.join("psql"));
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
             .args(["--set", "ON_ERROR_STOP=1", "--dbname", &self.url(database)])
             .stdin(Stdio::piped())
@@ -147,7 +144,7 @@ impl Postgres {
     /// # Errors
     /// What it said, if it does not start.
     pub fn resume(&self) -> Result<(), String> {
-        let child = spawn_bound(self.command(&self.programs.join("postgres")))
+        let child = spawn_bound(self.command(&self.programs.server.join("postgres")))
             .map_err(|error| format!("start PostgreSQL: {error}"))?;
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
         let until = Instant::now() + PATIENCE;
@@ -187,7 +184,7 @@ impl Postgres {
 
     fn initialise(&self, settings: &[&str]) -> Result<(), String> {
         let data = self.path("data");
-        let mut initdb = as_user(&self.programs.join("initdb"));
+        let mut initdb = as_user(&self.programs.server.join("initdb"));
         initdb
             .args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"])
             .arg(format!("--username={USER}"))
@@ -251,7 +248,7 @@ impl Postgres {
 
     fn answers(&self) -> bool {
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
-            && Command::new(self.programs.join("pg_isready"))
+            && Command::new(self.programs.clients.join("pg_isready"))
                 .args(["--quiet", "--host=127.0.0.1", &format!("--port={}", self.port)])
                 .status()
                 .is_ok_and(|status| status.success())
@@ -262,15 +259,6 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// The programs of the newest version that is installed.
-fn programs() -> Option<PathBuf> {
-    let versions = fs::read_dir(VERSIONS).ok()?.flatten();
-    let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
-    let newest = versions.map(|entry| entry.path()).filter(|path| number(path).is_some());
-    let newest = newest.max_by_key(number)?;
-    Some(newest.join("bin")).filter(|bin| bin.join("initdb").exists())
 }
 
 pub(crate) fn free_port() -> io::Result<u16> {

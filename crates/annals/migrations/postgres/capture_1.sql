@@ -49,6 +49,9 @@ CREATE FUNCTION annals_key_of(relation oid) RETURNS int2[] LANGUAGE sql STABLE A
         AND i.indpred IS NULL AND i.indexprs IS NULL
         AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation
             AND a.attnum = ANY (i.indkey::int2[]) AND NOT a.attnotnull)
+        -- Rows of before a constraint may break it (PostgreSQL 18).
+        AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = relation AND c.contype = 'n'
+            AND NOT c.convalidated AND c.conkey && i.indkey::int2[])
     ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1
 $$;
 

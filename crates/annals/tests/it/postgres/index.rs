@@ -2,7 +2,7 @@
 
 use annals::ErrorKind;
 use annals::index::{AuditColumns, State, Step, build, explain, list, plan};
-use annals_testbed::postgres::Postgres;
+use annals_testbed::postgres::Release;
 use annals_testbed::required;
 use sqlx::postgres::PgPool;
 
@@ -19,9 +19,9 @@ async fn built(url: &str, table: &str) -> Vec<(String, State)> {
     states
 }
 
-#[tokio::test]
-async fn who_made_and_changed_rows_is_found_by_an_index() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(who_made_and_changed_rows_is_found_by_an_index);
+async fn who_made_and_changed_rows_is_found_by_an_index(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let url = server.database();
     let database = url.rsplit('/').next().unwrap();
     let long = "a_table_whose_name_is_so_long_that_none_is_left_for_the_index_1";
@@ -83,9 +83,9 @@ async fn who_made_and_changed_rows_is_found_by_an_index() {
     assert!(taken.advice().unwrap().contains("DROP INDEX"), "{taken}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_build_that_was_cut_short_is_done_anew() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(a_build_that_was_cut_short_is_done_anew);
+async fn a_build_that_was_cut_short_is_done_anew(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let url = server.database();
     let database = url.rsplit('/').next().unwrap();
     server.sql(database, "CREATE TABLE t (created_by_id int, created_at date)");

@@ -7,14 +7,14 @@ use annals::store::{Appended, Appender, Store, prune};
 use annals::transport::postgres::PostgresTransport;
 use annals::transport::{Message, Transport, Want};
 use annals::{Entity, Event, Timestamp, roles};
-use annals_testbed::postgres::Postgres;
+use annals_testbed::postgres::{Postgres, Release};
 use annals_testbed::required;
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Executor};
 
 /// A server of its own, since roles are the whole server's; the URL of each role.
-async fn place() -> Option<(Postgres, String, impl Fn(&str) -> String)> {
-    let server = required(Postgres::start(&[]))?;
+async fn place(release: Release) -> Option<(Postgres, String, impl Fn(&str) -> String)> {
+    let server = required(release.start(&[]))?;
     let owner = server.database();
     let queue = PostgresTransport::open(&owner).await.unwrap();
     let store = PostgresStore::open(&owner).await.unwrap();
@@ -68,9 +68,9 @@ const READING: &[&str] = &[
     "SELECT body FROM annals_queue",
 ];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_role_may_do_its_work_and_nothing_else() {
-    let Some((_server, owner, url)) = place().await else { return };
+on_each_release!(each_role_may_do_its_work_and_nothing_else);
+async fn each_role_may_do_its_work_and_nothing_else(release: Release) {
+    let Some((_server, owner, url)) = place(release).await else { return };
     let message = || {
         let event = Event::new("seen", Entity::of_type("page"));
         [Message { id: event.id, body: event.encode().unwrap() }]

@@ -11,7 +11,7 @@ use annals::transport::postgres::PostgresTransport;
 use annals::transport::{Message, Transport, Want};
 use annals::worker::{Worker, WorkerOptions};
 use annals::{Entity, ErrorKind, Event, Timestamp};
-use annals_testbed::postgres::Postgres;
+use annals_testbed::postgres::{Postgres, Release};
 use annals_testbed::required;
 use async_trait::async_trait;
 
@@ -46,8 +46,8 @@ impl StorePlace for Place {
 
 /// The place of a test; a test without a server says so and ends.
 macro_rules! place {
-    () => {
-        match annals_testbed::required(annals_testbed::postgres::Postgres::shared()) {
+    ($release:ident) => {
+        match annals_testbed::required(annals_testbed::postgres::Release::$release.shared()) {
             Some(server) => super::Place::on(server),
             None => return,
         }
@@ -55,11 +55,19 @@ macro_rules! place {
 }
 
 mod appender_suite {
-    annals::appender_conformance!(place!());
+    annals::appender_conformance!(place!(Debian));
 }
 
 mod store_suite {
-    annals::store_conformance!(place!());
+    annals::store_conformance!(place!(Debian));
+}
+
+mod appender_suite_on_the_newest {
+    annals::appender_conformance!(place!(Newest));
+}
+
+mod store_suite_on_the_newest {
+    annals::store_conformance!(place!(Newest));
 }
 
 /// An event of that time.
@@ -94,9 +102,9 @@ fn sql(server: &Postgres, place: &Place, sql: &str) -> String {
     server.sql(place.url.rsplit('/').next().unwrap(), sql)
 }
 
-#[tokio::test]
-async fn events_go_to_the_partition_of_their_month() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(events_go_to_the_partition_of_their_month);
+async fn events_go_to_the_partition_of_their_month(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let place = Place::on(server);
     let store = place.store().await;
     // This month and the next are made ahead; no clock of a client makes others
@@ -154,9 +162,9 @@ async fn a_worker_that_runs_for_months_makes_each_partition_ahead() {
     assert_eq!(sql(server, &place, march), "1");
 }
 
-#[tokio::test]
-async fn a_month_that_comes_near_gets_its_own_partition() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(a_month_that_comes_near_gets_its_own_partition);
+async fn a_month_that_comes_near_gets_its_own_partition(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let place = Place::on(server);
     let early = place.store().await;
     // As if the next month were far away still.
@@ -184,9 +192,9 @@ async fn a_month_that_comes_near_gets_its_own_partition() {
     place.check().await.unwrap();
 }
 
-#[tokio::test]
-async fn whole_months_are_dropped_and_stay_known() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(whole_months_are_dropped_and_stay_known);
+async fn whole_months_are_dropped_and_stay_known(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let place = Place::on(server);
     let store = place.store().await;
     let old: Vec<Record> = (0..30).map(|n| event_at(&month(-5), n)).collect();
@@ -242,9 +250,9 @@ async fn whole_months_are_dropped_and_stay_known() {
     assert_eq!(error.kind(), ErrorKind::Damaged);
 }
 
-#[tokio::test]
-async fn the_events_that_tell_of_removals_stay_when_their_month_goes() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(the_events_that_tell_of_removals_stay_when_their_month_goes);
+async fn the_events_that_tell_of_removals_stay_when_their_month_goes(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let place = Place::on(server);
     let store = place.store().await;
     append(&store, &[event_at(&month(0), 1)]).await;
@@ -266,9 +274,9 @@ async fn the_events_that_tell_of_removals_stay_when_their_month_goes() {
     place.check().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_millisecond_of_many_events_is_read_in_order() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(a_millisecond_of_many_events_is_read_in_order);
+async fn a_millisecond_of_many_events_is_read_in_order(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let place = Place::on(server);
     let store = place.store().await;
     // An import whose times have no fractions, with more before and after it.
@@ -295,9 +303,9 @@ async fn a_millisecond_of_many_events_is_read_in_order() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_that_meet_at_the_same_events_store_each_once() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(workers_that_meet_at_the_same_events_store_each_once);
+async fn workers_that_meet_at_the_same_events_store_each_once(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let place = Place::on(server);
     let all: Arc<[Record]> = (0..600).map(|n| event_at(&month(0), n)).collect();
     let appending: Vec<_> = (0..4_usize)
@@ -333,9 +341,9 @@ async fn workers_that_meet_at_the_same_events_store_each_once() {
 
 /// A handle that has been alone for a while appends in one statement, for a log that
 /// it takes to be where it left it.
-#[tokio::test]
-async fn who_was_alone_notices_when_others_append_or_prune() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(who_was_alone_notices_when_others_append_or_prune);
+async fn who_was_alone_notices_when_others_append_or_prune(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let place = Place::on(server);
     let (usual, other) = (place.store().await, place.store().await);
     let mut next = 0;
@@ -371,9 +379,9 @@ async fn who_was_alone_notices_when_others_append_or_prune() {
     place.check().await.unwrap();
 }
 
-#[tokio::test]
-async fn people_read_with_sql() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(people_read_with_sql);
+async fn people_read_with_sql(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let place = Place::on(server);
     let store = place.store().await;
     let bodies = [
@@ -407,10 +415,10 @@ async fn people_read_with_sql() {
     assert!(stored.iter().zip(&batch).all(|(stored, record)| stored.body == record.body()));
 }
 
+on_each_release!(queries_walk_indexes);
 /// Every query walks an index, in every partition, and sorts nothing.
-#[tokio::test]
-async fn queries_walk_indexes() {
-    let Some(server) = required(Postgres::shared()) else { return };
+async fn queries_walk_indexes(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let place = Place::on(server);
     let store = place.store().await;
     let mut random = Random::seeded(9);
@@ -440,9 +448,9 @@ async fn queries_walk_indexes() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_move_from_queue_to_store_in_one_transaction() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(events_move_from_queue_to_store_in_one_transaction);
+async fn events_move_from_queue_to_store_in_one_transaction(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let place = Place::on(server);
     let (store, queue) = (place.store().await, PostgresTransport::open(&place.url).await.unwrap());
     let message = |record: &Record| Message { id: record.id, body: record.body().to_vec() };

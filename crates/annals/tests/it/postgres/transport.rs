@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use annals::conformance::transport::{CASES, TransportFactory};
+use annals::store::postgres::PostgresStore;
 use annals::transport::memory::MemoryTransport;
 use annals::transport::postgres::{ENQUEUE, PostgresTransport};
 use annals::transport::{Message, Transport, Want};
 use annals::{Actor, Audit, AuditOptions, Entity, ErrorKind, Event, Scope};
 use annals_testbed::outcome::{is_full, leave};
-use annals_testbed::postgres::Postgres;
+use annals_testbed::postgres::{Postgres, Release};
 use annals_testbed::required;
 use async_trait::async_trait;
 use sqlx::postgres::PgPool;
@@ -32,18 +33,19 @@ pub(super) fn batch(from: usize, count: usize) -> Arc<[Message]> {
     (from..from + count).map(message).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_conforms() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(postgres_conforms);
+#[expect(clippy::print_stdout, reason = "names the case that fails")]
+async fn postgres_conforms(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     for case in CASES {
         println!("postgres {}: {}", server.version(), case.name);
         (case.run)(&Place(server.database())).await;
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_tables_are_made_once_by_many_that_start_together() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(the_tables_are_made_once_by_many_that_start_together);
+async fn the_tables_are_made_once_by_many_that_start_together(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let url = server.database();
     let opening: Vec<_> = (0..8)
         .map(|_| {
@@ -62,9 +64,9 @@ async fn the_tables_are_made_once_by_many_that_start_together() {
     assert!(newer.to_string().contains("version 99") && newer.to_string().contains("newer Annals"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_brings_the_event_and_a_rollback_takes_it_along() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(a_commit_brings_the_event_and_a_rollback_takes_it_along);
+async fn a_commit_brings_the_event_and_a_rollback_takes_it_along(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let url = server.database();
     let audit = Audit::start(Arc::new(MemoryTransport::new()), AuditOptions::default()).unwrap();
     let application = PgPool::connect(&url).await.unwrap();
@@ -116,9 +118,9 @@ async fn a_commit_brings_the_event_and_a_rollback_takes_it_along() {
     audit.shutdown(Duration::from_secs(5)).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_waiting_worker_is_woken_by_another_process_and_a_busy_one_is_not() {
-    let Some(server) = required(Postgres::shared()) else { return };
+on_each_release!(a_waiting_worker_is_woken_by_another_process_and_a_busy_one_is_not);
+async fn a_waiting_worker_is_woken_by_another_process_and_a_busy_one_is_not(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let url = server.database();
     let database = url.rsplit('/').next().unwrap();
     let (ours, theirs) = (
@@ -140,10 +142,10 @@ async fn a_waiting_worker_is_woken_by_another_process_and_a_busy_one_is_not() {
     drop(ours);
 }
 
+on_each_release!(a_function_takes_events_as_json);
 /// What any language can do: a statement in its own transaction.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_function_takes_events_as_json() {
-    let Some(server) = required(Postgres::shared()) else { return };
+async fn a_function_takes_events_as_json(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
     let url = server.database();
     let database = url.rsplit('/').next().unwrap();
     let queue = PostgresTransport::open(&url).await.unwrap();
@@ -340,6 +342,20 @@ async fn nothing_is_lost_when_the_server_is_killed() {
     assert_eq!(once.len(), got.len(), "received once");
     assert!(sent.iter().all(|id| once.contains(id)), "acknowledged and lost");
     assert!(got.iter().all(|id| sent.contains(id) || doubtful.contains(id)), "never sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_too_old_is_refused() {
+    let Some(server) = required(Release::TooOld.start(&[])) else { return };
+    let url = server.url("postgres");
+    for refused in [
+        PostgresTransport::open(&url).await.map(drop).unwrap_err(),
+        PostgresStore::open(&url).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(refused.kind(), ErrorKind::Usage);
+        assert!(refused.to_string().contains("the server is PostgreSQL 12"), "{refused}");
+        assert_eq!(refused.advice(), Some("use PostgreSQL 13 or newer"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
