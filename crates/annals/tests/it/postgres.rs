@@ -20,6 +20,7 @@ macro_rules! on_each_release {
 }
 
 mod attach;
+mod drivers;
 mod index;
 mod pgbouncer;
 mod roles;

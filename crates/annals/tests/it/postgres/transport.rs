@@ -208,37 +208,6 @@ async fn a_function_takes_events_as_json(release: Release) {
     }
 }
 
-/// With a driver that is not sqlx, in the application's own transaction.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokio_postgres_enqueues_with_the_statement() {
-    let Some(server) = required(Postgres::shared()) else { return };
-    let url = server.database();
-    let queue = PostgresTransport::open(&url).await.unwrap();
-    let audit = Audit::start(Arc::new(MemoryTransport::new()), AuditOptions::default()).unwrap();
-    let (mut client, connection) =
-        tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let mut kept = Vec::new();
-    for number in 0..4 {
-        let event = Event::new("updated", Entity::new("product", number));
-        let prepared = audit.prepare(&event).unwrap();
-        let tx = client.transaction().await.unwrap();
-        let (id, at) = (prepared.id.as_bytes().as_slice(), prepared.sent_at.as_micros());
-        tx.execute(ENQUEUE, &[&id, &at, &prepared.body]).await.unwrap();
-        if number % 2 == 0 {
-            tx.commit().await.unwrap();
-            kept.push(event.id);
-        } else {
-            tx.rollback().await.unwrap();
-        }
-    }
-    drop(client);
-    connection.await.unwrap().unwrap();
-    let got = queue.receive(Want::up_to(10)).await.unwrap();
-    assert_eq!(got.iter().map(|delivery| delivery.id).collect::<Vec<_>>(), kept);
-    audit.shutdown(Duration::from_secs(5)).await.unwrap();
-}
-
 /// Events go through at a steady rate: the tables do not grow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_steady_load_does_not_grow_the_tables() {
