@@ -144,18 +144,28 @@ impl Postgres {
     /// # Errors
     /// What it said, if it does not start.
     pub fn resume(&self) -> Result<(), String> {
-        let child = spawn_bound(self.command(&self.programs.server.join("postgres")))
-            .map_err(|error| format!("start PostgreSQL: {error}"))?;
-        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
         let until = Instant::now() + PATIENCE;
-        while !self.answers() {
+        loop {
+            if !self.is_under_way() {
+                // It does not start while a killed one's children are still about.
+                let child = spawn_bound(self.command(&self.programs.server.join("postgres")))
+                    .map_err(|error| format!("start PostgreSQL: {error}"))?;
+                *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
+            }
+            if self.answers() {
+                return Ok(());
+            }
             if Instant::now() > until {
                 let log = fs::read_to_string(self.path("log")).unwrap_or_default();
                 return Err(format!("PostgreSQL does not start: {log}"));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(())
+    }
+
+    fn is_under_way(&self) -> bool {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        process.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// Puts a line before the others of `pg_hba.conf`, from now on.

@@ -51,26 +51,35 @@ async fn no_more_connections_are_taken_than_allowed() {
 async fn nobody_waits_longer_than_allowed() {
     let Some(server) = required(Postgres::shared()) else { return };
     let url = server.database();
-    let told = "?lock_timeout=1s&statement_timeout=2s&connect_timeout=300ms&max_connections=1";
-    let store = Arc::new(PostgresStore::open(&format!("{url}{told}")).await.unwrap());
     let another = sqlx::PgPool::connect(&url).await.unwrap();
+    PostgresStore::open(&url).await.unwrap();
     let mut holding = another.begin().await.unwrap();
-    sqlx::query("SELECT FROM annals_log_head FOR UPDATE").execute(&mut *holding).await.unwrap();
-    let waited = store.append(record()).await.unwrap_err();
-    assert_eq!(waited.kind(), ErrorKind::Away);
-    assert!(waited.to_string().contains("55P03"), "{waited}");
+    sqlx::query("LOCK annals_log_head").execute(&mut *holding).await.unwrap();
+    let open =
+        async |settings: &str| PostgresStore::open(&format!("{url}?{settings}")).await.unwrap();
+    for (settings, code) in [("lock_timeout=500ms", "55P03"), ("statement_timeout=500ms", "57014")]
+    {
+        let waited = open(settings).await.append(record()).await.unwrap_err();
+        assert_eq!(waited.kind(), ErrorKind::Away);
+        assert!(waited.to_string().contains(code), "{waited}");
+    }
+
     // Nor for a connection that another call has.
+    let settings = "lock_timeout=0s&statement_timeout=0s&connect_timeout=300ms&max_connections=1";
+    let store = Arc::new(open(settings).await);
     let appending = tokio::spawn({
         let store = Arc::clone(&store);
         async move { store.append(record()).await }
     });
-    sqlx::query("LOCK annals_events").execute(&mut *holding).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    let reading = store.stats().await;
-    let reading = reading.unwrap_err().to_string();
-    assert!(appending.await.unwrap().is_err() && reading.contains("in use"), "{reading}");
+    let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
+                   AND wait_event_type = 'Lock')";
+    while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&another).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let reading = store.stats().await.unwrap_err();
+    assert!(reading.to_string().contains("in use"), "{reading}");
     holding.rollback().await.unwrap();
-    store.append(record()).await.unwrap();
+    appending.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -339,8 +339,8 @@ async fn workers_that_meet_at_the_same_events_store_each_once(release: Release) 
     place.check().await.unwrap();
 }
 
-/// A handle that has been alone for a while appends in one statement, for a log that
-/// it takes to be where it left it.
+// A handle that has been alone for a while appends in one statement, for a log that
+// it takes to be where it left it.
 on_each_release!(who_was_alone_notices_when_others_append_or_prune);
 async fn who_was_alone_notices_when_others_append_or_prune(release: Release) {
     let Some(server) = required(release.shared()) else { return };
