@@ -73,7 +73,8 @@ fn run() -> Outcome {
 async fn visits(seed: u64, audited: bool) -> Outcome<Visits> {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let audit = if audited { Some(capture(directory.path()).await?) } else { None };
-    let shop = Shop::open(&directory.path().join("shop.db"), audit.clone())?;
+    let database = format!("sqlite:{}", directory.path().join("shop.db").display());
+    let shop = Shop::open(&database, audit.clone()).await?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

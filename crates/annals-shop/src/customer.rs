@@ -4,10 +4,10 @@ use annals::Auditable;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::database::{Row, Transaction};
 use crate::refusal::{Answer, Refusal};
 use crate::shop::Shop;
 
@@ -53,7 +53,7 @@ fn hash(password: &str) -> String {
 }
 
 impl Customer {
-    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn from_row(row: &Row<'_>) -> Answer<Self> {
         Ok(Self {
             id: row.get(0)?,
             name: row.get(1)?,
@@ -64,19 +64,20 @@ impl Customer {
         })
     }
 
-    fn find(connection: &Connection, id: i64) -> Answer<Self> {
-        connection
-            .prepare_cached("SELECT id, name, email, city, newsletter, password_hash FROM customers WHERE id = ?1")?
-            .query_row([id], Self::from_row)
-            .optional()?
+    fn find(transaction: &mut Transaction<'_>, id: i64) -> Answer<Self> {
+        let sql =
+            "SELECT id, name, email, city, newsletter, password_hash FROM customers WHERE id = $1";
+        transaction
+            .row_to_change(sql, &[id.into()], Self::from_row)?
             .ok_or(Refusal::NotFound("customer"))
     }
 
-    fn save(&self, connection: &Connection) -> Answer<()> {
-        connection
-            .prepare_cached("UPDATE customers SET name = ?2, email = ?3, city = ?4, newsletter = ?5, password_hash = ?6 WHERE id = ?1")?
-            .execute(params![self.id, self.name, self.email, self.city, self.newsletter, self.password_hash])?;
-        Ok(())
+    fn save(&self, transaction: &mut Transaction<'_>) -> Answer<()> {
+        let Self { id, name, email, city, newsletter, password_hash } = self;
+        transaction.execute(
+            "UPDATE customers SET name = $1, email = $2, city = $3, newsletter = $4, password_hash = $5 WHERE id = $6",
+            &[name.into(), email.into(), city.into(), (*newsletter).into(), password_hash.into(), (*id).into()],
+        )
     }
 }
 
@@ -85,13 +86,14 @@ pub(crate) async fn register(
     State(shop): State<Shop>,
     Json(new): Json<NewCustomer>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let registered = shop.database.call(move |connection| {
+    let registered = shop.database.call(move |transaction| {
         let NewCustomer { name, email, city, password } = new;
-        let password_hash = hash(&password);
-        connection
-            .prepare_cached("INSERT INTO customers (name, email, city, newsletter, password_hash) VALUES (?1, ?2, ?3, 0, ?4)")?
-            .execute(params![name, email, city, password_hash])?;
-        Ok(Customer { id: connection.last_insert_rowid(), name, email, city, newsletter: false, password_hash })
+        let (newsletter, password_hash) = (false, hash(&password));
+        let id = transaction.insert(
+            "INSERT INTO customers (name, email, city, newsletter, password_hash) VALUES ($1, $2, $3, $4, $5) RETURNING id",
+            &[(&name).into(), (&email).into(), (&city).into(), newsletter.into(), (&password_hash).into()],
+        )?;
+        Ok(Customer { id, name, email, city, newsletter, password_hash })
     });
     let customer = registered.await?;
     shop.created(&customer);
@@ -104,8 +106,8 @@ pub(crate) async fn change(
     Path(id): Path<i64>,
     Json(change): Json<Change>,
 ) -> Answer<()> {
-    let changed = shop.database.call(move |connection| {
-        let before = Customer::find(connection, id)?;
+    let changed = shop.database.call(move |transaction| {
+        let before = Customer::find(transaction, id)?;
         let mut after = before.clone();
         after.email = change.email.unwrap_or(after.email);
         after.city = change.city.unwrap_or(after.city);
@@ -113,7 +115,7 @@ pub(crate) async fn change(
         if let Some(password) = change.password {
             after.password_hash = hash(&password);
         }
-        after.save(connection)?;
+        after.save(transaction)?;
         Ok((before, after))
     });
     let (before, after) = changed.await?;

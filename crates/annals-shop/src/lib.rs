@@ -1,5 +1,6 @@
-//! A small shop over HTTP with its own SQLite database, and a driver that visits
-//! it: what the demo shows and the benchmarks measure. Not published.
+//! A small shop over HTTP with its own database, in SQLite or in PostgreSQL, and a
+//! driver that visits it: what the demo shows, the benchmarks measure, and the tests
+//! of attached tables write with. Not published.
 //!
 //! The shop adopts annals as an application would: its types derive
 //! [`annals::Auditable`], a layer tells who asks from where, and each handler

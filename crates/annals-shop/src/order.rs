@@ -4,10 +4,10 @@ use annals::Auditable;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::database::{Row, Transaction};
 use crate::people::Person;
 use crate::product::Product;
 use crate::refusal::{Answer, Refusal};
@@ -60,73 +60,67 @@ pub(crate) struct NewOrder {
 }
 
 impl Order {
-    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn from_row(row: &Row<'_>) -> Answer<Self> {
         Ok(Self {
             id: row.get(0)?,
             customer_id: row.get(1)?,
             product_id: row.get(2)?,
             quantity: row.get(3)?,
             total: row.get(4)?,
-            status: Status::from_word(&row.get::<_, String>(5)?),
+            status: Status::from_word(&row.get::<String>(5)?),
         })
     }
 
-    fn find(connection: &Connection, id: i64) -> Answer<Self> {
-        connection
-            .prepare_cached("SELECT id, customer_id, product_id, quantity, total, status FROM orders WHERE id = ?1")?
-            .query_row([id], Self::from_row)
-            .optional()?
+    fn find(transaction: &mut Transaction<'_>, id: i64) -> Answer<Self> {
+        let sql =
+            "SELECT id, customer_id, product_id, quantity, total, status FROM orders WHERE id = $1";
+        transaction
+            .row_to_change(sql, &[id.into()], Self::from_row)?
             .ok_or(Refusal::NotFound("order"))
     }
 
     fn insert(
-        connection: &Connection,
+        transaction: &mut Transaction<'_>,
         customer_id: i64,
         new: &NewOrder,
         price: i64,
     ) -> Answer<Self> {
-        let total = price * new.quantity;
-        let status = Status::Placed;
-        connection
-            .prepare_cached("INSERT INTO orders (customer_id, product_id, quantity, total, status) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![customer_id, new.product_id, new.quantity, total, status.word()])?;
-        let id = connection.last_insert_rowid();
-        Ok(Self {
-            id,
-            customer_id,
-            product_id: new.product_id,
-            quantity: new.quantity,
-            total,
-            status,
-        })
+        let &NewOrder { product_id, quantity } = new;
+        let (total, status) = (price * quantity, Status::Placed);
+        let id = transaction.insert(
+            "INSERT INTO orders (customer_id, product_id, quantity, total, status) VALUES ($1, $2, $3, $4, $5) RETURNING id",
+            &[customer_id.into(), product_id.into(), quantity.into(), total.into(), status.word().into()],
+        )?;
+        Ok(Self { id, customer_id, product_id, quantity, total, status })
     }
 
     /// Moves a placed order on.
-    fn become_(connection: &Connection, id: i64, status: Status) -> Answer<(Self, Self)> {
-        let before = Self::find(connection, id)?;
+    fn become_(transaction: &mut Transaction<'_>, id: i64, status: Status) -> Answer<(Self, Self)> {
+        let before = Self::find(transaction, id)?;
         if before.status != Status::Placed {
             return Err(Refusal::Conflict(format!(
                 "the order is {} already",
                 before.status.word()
             )));
         }
-        connection
-            .prepare_cached("UPDATE orders SET status = ?2 WHERE id = ?1")?
-            .execute(params![id, status.word()])?;
+        transaction.execute(
+            "UPDATE orders SET status = $1 WHERE id = $2",
+            &[status.word().into(), id.into()],
+        )?;
         let after = Self { status, ..before.clone() };
         Ok((before, after))
     }
 }
 
 /// Takes from the shelf, or puts back.
-fn move_stock(connection: &Connection, id: i64, by: i64) -> Answer<(Product, Product)> {
-    let before = Product::find(connection, id)?;
+fn move_stock(transaction: &mut Transaction<'_>, id: i64, by: i64) -> Answer<(Product, Product)> {
+    let before = Product::find(transaction, id)?;
     let mut after = before.clone();
     after.stock += by;
     if after.stock < 0 {
         return Err(Refusal::Conflict(format!("only {} left", before.stock)));
     }
-    after.save(connection)?;
+    after.save(transaction)?;
     Ok((before, after))
 }
 
@@ -140,9 +134,9 @@ pub(crate) async fn place(
     if new.quantity < 1 {
         return Err(Refusal::Conflict("order at least one".to_owned()));
     }
-    let placed = shop.database.call(move |connection| {
-        let (before, after) = move_stock(connection, new.product_id, -new.quantity)?;
-        let order = Order::insert(connection, person.id, &new, after.price)?;
+    let placed = shop.database.call(move |transaction| {
+        let (before, after) = move_stock(transaction, new.product_id, -new.quantity)?;
+        let order = Order::insert(transaction, person.id, &new, after.price)?;
         Ok((order, before, after))
     });
     let (order, before, after) = placed.await?;
@@ -153,9 +147,9 @@ pub(crate) async fn place(
 
 /// `POST /orders/{id}/cancel`: and its stock is back.
 pub(crate) async fn cancel(State(shop): State<Shop>, Path(id): Path<i64>) -> Answer<()> {
-    let cancelled = shop.database.call(move |connection| {
-        let order = Order::become_(connection, id, Status::Cancelled)?;
-        let stock = match move_stock(connection, order.0.product_id, order.0.quantity) {
+    let cancelled = shop.database.call(move |transaction| {
+        let order = Order::become_(transaction, id, Status::Cancelled)?;
+        let stock = match move_stock(transaction, order.0.product_id, order.0.quantity) {
             Ok(stock) => Some(stock),
             // The product has been deleted since.
             Err(Refusal::NotFound(_)) => None,
@@ -181,7 +175,7 @@ pub(crate) async fn ship(
         return Err(Refusal::Denied("ship orders"));
     }
     let shipped =
-        shop.database.call(move |connection| Order::become_(connection, id, Status::Shipped));
+        shop.database.call(move |transaction| Order::become_(transaction, id, Status::Shipped));
     let (before, after) = shipped.await?;
     shop.updated(&before, &after);
     Ok(())

@@ -4,10 +4,10 @@ use annals::{Auditable, Entity, Event, Outcome};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::database::{Row, Transaction};
 use crate::people::Person;
 use crate::refusal::{Answer, Refusal};
 use crate::shop::{Shop, staff};
@@ -48,7 +48,7 @@ pub(crate) struct Change {
 }
 
 impl Product {
-    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn from_row(row: &Row<'_>) -> Answer<Self> {
         Ok(Self {
             id: row.get(0)?,
             name: row.get(1)?,
@@ -59,36 +59,33 @@ impl Product {
         })
     }
 
-    pub(crate) fn find(connection: &Connection, id: i64) -> Answer<Self> {
-        connection
-            .prepare_cached(
-                "SELECT id, name, price, stock, supplier_code, views FROM products WHERE id = ?1",
-            )?
-            .query_row([id], Self::from_row)
-            .optional()?
+    pub(crate) fn find(transaction: &mut Transaction<'_>, id: i64) -> Answer<Self> {
+        let sql = "SELECT id, name, price, stock, supplier_code, views FROM products WHERE id = $1";
+        transaction
+            .row_to_change(sql, &[id.into()], Self::from_row)?
             .ok_or(Refusal::NotFound("product"))
     }
 
-    fn insert(connection: &Connection, new: NewProduct) -> Answer<Self> {
+    fn insert(transaction: &mut Transaction<'_>, new: NewProduct) -> Answer<Self> {
         let NewProduct { name, price, stock, supplier_code } = new;
-        connection
-            .prepare_cached(
-                "INSERT INTO products (name, price, stock, supplier_code) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![name, price, stock, supplier_code])?;
-        Ok(Self { id: connection.last_insert_rowid(), name, price, stock, supplier_code, views: 0 })
+        let id = transaction.insert(
+            "INSERT INTO products (name, price, stock, supplier_code) VALUES ($1, $2, $3, $4) RETURNING id",
+            &[(&name).into(), price.into(), stock.into(), (&supplier_code).into()],
+        )?;
+        Ok(Self { id, name, price, stock, supplier_code, views: 0 })
     }
 
-    pub(crate) fn save(&self, connection: &Connection) -> Answer<()> {
-        connection
-            .prepare_cached("UPDATE products SET name = ?2, price = ?3, stock = ?4, supplier_code = ?5, views = ?6 WHERE id = ?1")?
-            .execute(params![self.id, self.name, self.price, self.stock, self.supplier_code, self.views])?;
-        Ok(())
+    pub(crate) fn save(&self, transaction: &mut Transaction<'_>) -> Answer<()> {
+        let Self { id, name, price, stock, supplier_code, views } = self;
+        transaction.execute(
+            "UPDATE products SET name = $1, price = $2, stock = $3, supplier_code = $4, views = $5 WHERE id = $6",
+            &[name.into(), (*price).into(), (*stock).into(), supplier_code.into(), (*views).into(), (*id).into()],
+        )
     }
 }
 
 /// Fills the shelves of a new shop.
-pub(crate) fn stock(shop: &Shop) -> rusqlite::Result<()> {
+pub(crate) async fn stock(shop: &Shop) -> Answer<()> {
     const FIRST: [(&str, i64, i64); 8] = [
         ("Espresso cup", 1200, 40),
         ("Moka pot", 3400, 25),
@@ -99,28 +96,21 @@ pub(crate) fn stock(shop: &Shop) -> rusqlite::Result<()> {
         ("Bean canister", 2400, 22),
         ("Cleaning brush", 700, 60),
     ];
-    let stocked = shop.database.transact(|connection| {
-        let known: i64 =
-            connection.query_row("SELECT count(*) FROM products", [], |row| row.get(0))?;
-        if known > 0 {
+    let stocked = shop.database.call(|transaction| {
+        let known = transaction.row("SELECT count(*) FROM products", &[], |row| row.get(0))?;
+        if known > Some(0_i64) {
             return Ok(Vec::new());
         }
         FIRST
             .into_iter()
             .map(|(name, price, stock)| {
                 let supplier_code = format!("SUP-{}", price % 97);
-                Product::insert(
-                    connection,
-                    NewProduct { name: name.to_owned(), price, stock, supplier_code },
-                )
+                let new = NewProduct { name: name.to_owned(), price, stock, supplier_code };
+                Product::insert(transaction, new)
             })
             .collect()
     });
-    match stocked {
-        Ok(products) => products.iter().for_each(|product| shop.created(product)),
-        Err(Refusal::Broken(what)) => return Err(rusqlite::Error::InvalidParameterName(what)),
-        Err(_) => {}
-    }
+    stocked.await?.iter().for_each(|product: &Product| shop.created(product));
     Ok(())
 }
 
@@ -133,7 +123,7 @@ pub(crate) async fn create(
     if !staff(person.as_deref()) {
         return Err(Refusal::Denied("add products"));
     }
-    let product = shop.database.call(|connection| Product::insert(connection, new)).await?;
+    let product = shop.database.call(|transaction| Product::insert(transaction, new)).await?;
     shop.created(&product);
     Ok((StatusCode::CREATED, Json(json!({ "id": product.id }))))
 }
@@ -150,14 +140,14 @@ pub(crate) async fn change(
         shop.record(|| Event::new("updated", Entity::new("product", id)).outcome(Outcome::Denied));
         return Err(Refusal::Denied("change products"));
     }
-    let changed = shop.database.call(move |connection| {
-        let before = Product::find(connection, id)?;
+    let changed = shop.database.call(move |transaction| {
+        let before = Product::find(transaction, id)?;
         let mut after = before.clone();
         after.name = change.name.unwrap_or(after.name);
         after.price = change.price.unwrap_or(after.price);
         after.stock = change.stock.unwrap_or(after.stock);
         after.supplier_code = change.supplier_code.unwrap_or(after.supplier_code);
-        after.save(connection)?;
+        after.save(transaction)?;
         Ok((before, after))
     });
     let (before, after) = changed.await?;
@@ -174,9 +164,9 @@ pub(crate) async fn delete(
     if !staff(person.as_deref()) {
         return Err(Refusal::Denied("delete products"));
     }
-    let deleted = shop.database.call(move |connection| {
-        let product = Product::find(connection, id)?;
-        connection.execute("DELETE FROM products WHERE id = ?1", [id])?;
+    let deleted = shop.database.call(move |transaction| {
+        let product = Product::find(transaction, id)?;
+        transaction.execute("DELETE FROM products WHERE id = $1", &[id.into()])?;
         Ok(product)
     });
     shop.deleted(&deleted.await?);
@@ -185,11 +175,11 @@ pub(crate) async fn delete(
 
 /// `GET /products/{id}`: counts the view, which is not recorded.
 pub(crate) async fn show(State(shop): State<Shop>, Path(id): Path<i64>) -> Answer<Json<Product>> {
-    let shown = shop.database.call(move |connection| {
-        let before = Product::find(connection, id)?;
+    let shown = shop.database.call(move |transaction| {
+        let before = Product::find(transaction, id)?;
         let mut after = before.clone();
         after.views += 1;
-        after.save(connection)?;
+        after.save(transaction)?;
         Ok((before, after))
     });
     let (before, after) = shown.await?;

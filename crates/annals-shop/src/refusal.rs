@@ -1,5 +1,7 @@
 //! What the shop answers when it does not do what it was asked.
 
+use std::fmt;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -27,14 +29,38 @@ impl From<rusqlite::Error> for Refusal {
     }
 }
 
+impl From<sqlx::Error> for Refusal {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+impl From<annals::Error> for Refusal {
+    fn from(error: annals::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound(what) => write!(f, "there is no such {what}"),
+            Self::Denied(what) => write!(f, "you may not {what}"),
+            Self::Conflict(what) | Self::Broken(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let (status, error) = match self {
-            Self::NotFound(what) => (StatusCode::NOT_FOUND, format!("there is no such {what}")),
-            Self::Denied(what) => (StatusCode::FORBIDDEN, format!("you may not {what}")),
-            Self::Conflict(what) => (StatusCode::CONFLICT, what),
-            Self::Broken(what) => (StatusCode::INTERNAL_SERVER_ERROR, what),
+        let status = match self {
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Denied(_) => StatusCode::FORBIDDEN,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, Json(json!({ "error": error }))).into_response()
+        (status, Json(json!({ "error": self.to_string() }))).into_response()
     }
 }

@@ -1,7 +1,7 @@
 //! The shop: its routes, who asks, and what the trail is told.
 
+use std::error::Error;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use annals::context::layer::ScopeLayer;
 use annals::context::proxy::TrustedProxies;
@@ -27,15 +27,19 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Opens the shop's database, stocks it when it is new, and gives its routes.
-    /// Without `audit` nothing is recorded.
+    /// Opens the shop's database (`sqlite:PATH` or `postgres://…`), stocks it when it
+    /// is new, and gives its routes. Without `audit` the shop itself records nothing;
+    /// triggers on its tables in PostgreSQL are told who acts all the same.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub fn open(path: &Path, audit: Option<Audit>) -> rusqlite::Result<Router> {
-        let shop = Self { database: Database::open(path)?, audit };
+    /// What the database says.
+    pub async fn open(
+        url: &str,
+        audit: Option<Audit>,
+    ) -> Result<Router, Box<dyn Error + Send + Sync>> {
+        let shop = Self { database: Database::open(url).await?, audit };
         let opening = Scope::new().actor(Actor::new("job", "opening").named("opening job"));
-        opening.service("shop").reason("first stock").run(|| product::stock(&shop))?;
+        opening.service("shop").reason("first stock").around(product::stock(&shop)).await?;
         Ok(shop.routes())
     }
 

@@ -79,7 +79,8 @@ impl Stage {
             Failure::failed(format!("open the shop's database {}: {error}", database.display()))
         };
         private(&database).map_err(|error| opening(error.to_string()))?;
-        let shop = Shop::open(&database, Some(audit.clone()))
+        let shop = Shop::open(&format!("sqlite:{}", database.display()), Some(audit.clone()))
+            .await
             .map_err(|error| opening(error.to_string()))?;
         let listen = |error| Failure::failed(format!("listen on 127.0.0.1 for the shop: {error}"));
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(listen)?;

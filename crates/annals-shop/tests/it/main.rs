@@ -4,6 +4,7 @@
 // permission does not reach.
 #![allow(clippy::unwrap_used)]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,20 +13,42 @@ use annals::transport::{Transport, Want};
 use annals::{Audit, AuditOptions, Event, Outcome};
 use annals_shop::Shop;
 use annals_shop::driver::{Driver, Visits};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A shop that is open.
+struct Open {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<std::io::Result<()>>,
+}
+
+impl Open {
+    async fn shop(database: &str, audit: Option<Audit>) -> Self {
+        let shop = Shop::open(database, audit).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(annals_shop::serve(listener, shop, async {
+            let _ = stopped.await;
+        }));
+        Self { address, stop, served }
+    }
+
+    async fn close(self) {
+        self.stop.send(()).unwrap();
+        self.served.await.unwrap().unwrap();
+    }
+}
 
 /// Drives a new shop for a moment.
 async fn visits(audit: Option<Audit>) -> Visits {
     let directory = tempfile::tempdir().unwrap();
-    let shop = Shop::open(&directory.path().join("shop.db"), audit).unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let served = tokio::spawn(annals_shop::serve(listener, shop, async {
-        let _ = stopped.await;
-    }));
-    let visits = Driver::new(address, 7).run(Duration::from_secs(1), 300.0).await;
-    stop.send(()).unwrap();
-    served.await.unwrap().unwrap();
+    let database = format!("sqlite:{}", directory.path().join("shop.db").display());
+    let shop = Open::shop(&database, audit).await;
+    let visits = Driver::new(shop.address, 7).run(Duration::from_secs(1), 300.0).await;
+    shop.close().await;
     visits
 }
 
