@@ -4,6 +4,8 @@
 // permission does not reach.
 #![allow(clippy::unwrap_used)]
 
+mod attached;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
