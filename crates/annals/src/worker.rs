@@ -14,6 +14,7 @@ mod batch;
 mod figures;
 mod lane;
 mod outcome;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use crate::transport::Transport;
 
 pub use figures::{Figures, Gauge};
 use lane::Lane;
+use waiting::Waiting;
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -172,7 +174,8 @@ impl Worker {
             return Err(Error::new(ErrorKind::Usage, "start a worker", "it has no transport"));
         }
         let stop = self.stop.clone();
-        let shared = Arc::new(Shared { began: Instant::now(), worker: self });
+        let shared =
+            Arc::new(Shared { began: Instant::now(), worker: self, waiting: Waiting::default() });
         let mut lanes = JoinSet::new();
         for transport in &shared.worker.transports {
             for _ in 0..shared.worker.options.concurrency.max(1) {
@@ -209,6 +212,7 @@ impl Worker {
 struct Shared {
     began: Instant,
     worker: Worker,
+    waiting: Waiting,
 }
 
 impl Shared {

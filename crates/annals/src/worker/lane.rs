@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Settled, Ticket};
 use super::outcome::{self, Outcome};
+use super::waiting::Backend;
 use super::{Ended, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
@@ -24,13 +25,13 @@ pub(super) struct Lane {
     transport: Arc<dyn Transport>,
     last_batch: Option<Instant>,
     pause: Duration,
-    /// How often in a row a backend was found away.
-    misses: u64,
+    /// What was away at the last attempt.
+    waits_for: Option<Backend>,
 }
 
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, transport: Arc<dyn Transport>) -> Self {
-        Self { shared, transport, last_batch: None, pause: FIRST_PAUSE, misses: 0 }
+        Self { shared, transport, last_batch: None, pause: FIRST_PAUSE, waits_for: None }
     }
 
     /// Works through three batches at a time: while one is stored, the one before
@@ -50,7 +51,7 @@ impl Lane {
                     tracing::warn!(target: "annals::worker", %error, "left stored events unacknowledged; they are received again, and are duplicates then");
                     return Ok(ended);
                 }
-                self.wait_for(error).await?;
+                self.wait_for(Backend::Transport, error).await?;
                 continue;
             }
             match ended {
@@ -64,10 +65,13 @@ impl Lane {
                     if let Err(error) = self.fill(&mut next).await {
                         self.give_back(&next).await;
                         next = Batch::default();
-                        self.wait_for(error).await?;
+                        self.wait_for(Backend::Transport, error).await?;
+                    } else if self.waits_for == Some(Backend::Transport) {
+                        self.recovered();
                     }
                     if next.is_empty() {
                         if self.drained().await {
+                            self.recovered();
                             return Ok(Ended::Drained);
                         }
                         continue;
@@ -88,15 +92,15 @@ impl Lane {
                 }
                 (Ok(settled), Err(error)) => {
                     stored.add(settled);
-                    error
+                    (Backend::Transport, error)
                 }
                 (Err(error), Ok(ahead)) => {
                     self.give_back(&ahead).await;
-                    error
+                    (Backend::Store, error)
                 }
-                (Err(error), Err(_)) => error,
+                (Err(error), Err(_)) => (Backend::Store, error),
             };
-            self.wait_for(trouble).await?;
+            self.wait_for(trouble.0, trouble.1).await?;
         }
     }
 
@@ -356,23 +360,34 @@ impl Lane {
         self.shared.worker.gauge.lock().retried += receipts.len() as u64;
         if let Err(error) = self.transport.release(receipts).await {
             // They come back by themselves when the lease ends.
-            tracing::warn!(target: "annals::worker", %error, events = receipts.len(), "could not give events back");
+            if self.shared.waiting.is_news(self.transport.url(), &error) {
+                tracing::warn!(target: "annals::worker", %error, events = receipts.len(), "could not give events back");
+            } else {
+                tracing::debug!(target: "annals::worker", events = receipts.len(), "could not give events back");
+            }
         }
     }
 
     /// Waits a while for a backend that is away, longer each time. What waiting
     /// does not mend is the worker's end.
-    async fn wait_for(&mut self, error: Error) -> Result<()> {
+    async fn wait_for(&mut self, backend: Backend, error: Error) -> Result<()> {
         if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Damaged | ErrorKind::Usage) {
             return Err(error);
         }
-        self.misses += 1;
-        let told = error.to_string();
-        let known = self.shared.worker.gauge.lock().waiting_for.replace(told.clone());
-        if known.as_ref() == Some(&told) {
-            tracing::debug!(target: "annals::worker", misses = self.misses, "still waiting");
-        } else {
+        let (waiting, worker) = (&self.shared.waiting, &self.shared.worker);
+        if self.waits_for.replace(backend).is_none() {
+            waiting.begin();
+        }
+        let misses = waiting.miss();
+        worker.gauge.lock().waiting_for = Some(error.to_string());
+        let url = match backend {
+            Backend::Transport => self.transport.url(),
+            Backend::Store => worker.store.url(),
+        };
+        if waiting.is_news(url, &error) {
             tracing::warn!(target: "annals::worker", %error, "waiting");
+        } else {
+            tracing::debug!(target: "annals::worker", misses, "still waiting");
         }
         let until = Instant::now() + jitter(self.pause);
         while Instant::now() < until && self.shared.ended().is_none() {
@@ -383,11 +398,13 @@ impl Lane {
     }
 
     fn recovered(&mut self) {
-        if self.misses > 0 {
+        if self.waits_for.take().is_none() {
+            return;
+        }
+        self.pause = FIRST_PAUSE;
+        if let Some(misses) = self.shared.waiting.end() {
             self.shared.worker.gauge.lock().waiting_for = None;
-            tracing::info!(target: "annals::worker", misses = self.misses, "going on");
-            self.misses = 0;
-            self.pause = FIRST_PAUSE;
+            tracing::info!(target: "annals::worker", misses, "going on");
         }
     }
 }
