@@ -14,6 +14,7 @@ pub mod outcome;
 mod packages;
 pub mod pgbouncer;
 pub mod postgres;
+pub mod proxy;
 
 /// What a test does without its server: nothing, and it says why. With `CI` set
 /// that is a failure, since there nothing may be skipped unseen.

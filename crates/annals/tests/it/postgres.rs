@@ -21,6 +21,7 @@ macro_rules! on_each_release {
 
 mod attach;
 mod drivers;
+mod faults;
 mod index;
 mod pgbouncer;
 mod roles;
