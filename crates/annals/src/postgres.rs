@@ -288,11 +288,17 @@ fn meaning(code: &str) -> (ErrorKind, Option<&'static str>) {
             Some("behind PgBouncer in transaction mode, add pgbouncer=true to the URL"),
         ),
         (_, "3D000") => (Kind::Away, Some("create the database, or correct its name in the URL")),
-        (_, "42501") => {
-            (Kind::Away, Some("grant this role what it needs; `annals migrate` as the owner does"))
-        }
-        (_, "42P01" | "42703" | "42883" | "3F000") => {
-            (Kind::Usage, Some("the tables are missing or changed; run `annals migrate`"))
+        (_, "42501") => (
+            Kind::Away,
+            Some(
+                "grant this role what it needs; `annals migrate --roles` makes roles that have it",
+            ),
+        ),
+        // No value of an event does this: statements and tables do not fit.
+        ("42", _) | (_, "3F000" | "23502" | "23503") => {
+            let hint =
+                "if somebody changed the tables, undo that; `annals migrate` makes missing ones";
+            (Kind::Usage, Some(hint))
         }
         (_, "53100") => (Kind::Away, Some("free disk space on the server")),
         (_, "53300") => (Kind::Away, Some("raise max_connections, or let fewer programs connect")),

@@ -85,10 +85,10 @@ impl Memory {
 
 /// Why an append was given up.
 enum Stopped {
-    /// Some of its events are known already.
-    Known,
+    /// Some of its events are known already: an error of the server, or found by us.
+    Known(Option<sqlx::Error>),
     /// The partitions are not what they were.
-    Moved,
+    Moved(sqlx::Error),
     /// The log is not what it was.
     Grown,
     Failed(Failure),
@@ -99,9 +99,9 @@ impl From<sqlx::Error> for Stopped {
         let code = error.as_database_error().and_then(|error| error.code());
         match code.as_deref() {
             // unique_violation
-            Some("23505") => Self::Known,
+            Some("23505") => Self::Known(Some(error)),
             // check_violation: of a partition's bounds; undefined_table
-            Some("23514" | "42P01") => Self::Moved,
+            Some("23514" | "42P01") => Self::Moved(error),
             Some("AN002") => Self::Grown,
             _ => Self::Failed(error.into()),
         }
@@ -131,12 +131,14 @@ pub(super) async fn append(
         match append.run().await {
             Ok(new) => return Ok((new || !acknowledges).then(|| append.answers())),
             Err(Stopped::Failed(failure)) => return Err(failure),
-            Err(Stopped::Known) if tries < TRIES => append.look_up().await?,
-            Err(Stopped::Moved) if tries < TRIES => {
+            Err(Stopped::Known(_)) if tries < TRIES => append.look_up().await?,
+            Err(Stopped::Moved(_)) if tries < TRIES => {
                 memory.lock().partitions = Partitions::default();
             }
             Err(Stopped::Grown) if tries < TRIES => memory.lock().alone = 0,
-            Err(_) => {
+            // Not what was thought: it does not pass.
+            Err(Stopped::Moved(error) | Stopped::Known(Some(error))) => return Err(error.into()),
+            Err(Stopped::Known(None) | Stopped::Grown) => {
                 let found = "others append or prune the same events all the time";
                 return Err(Error::new(ErrorKind::Away, "append events", found).into());
             }
@@ -524,7 +526,7 @@ impl<'a> Append<'a> {
         let look =
             connection.scalar("SELECT EXISTS (SELECT FROM annals_tombstones WHERE id = ANY ($1))");
         let pruned: bool = look.bind(ids).fetch_one(&mut **connection).await?;
-        if pruned { Err(Stopped::Known) } else { Ok(()) }
+        if pruned { Err(Stopped::Known(None)) } else { Ok(()) }
     }
 
     /// What became of each record, once none is left to be stored.
