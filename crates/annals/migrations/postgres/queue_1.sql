@@ -12,7 +12,9 @@ CREATE TABLE annals_queue (
     -- checked and encoded when it is received; the id is then what it gets if it
     -- brings none.
     raw     boolean     NOT NULL DEFAULT false,
-    body    bytea       NOT NULL
+    -- Four times what an event may have: what no worker could take out of here
+    -- does not get in.
+    body    bytea       NOT NULL CONSTRAINT annals_event_has_at_most_1_mib CHECK (octet_length(body) <= 1048576)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 
