@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
+use crate::disk::Disk;
 use release::Programs;
 
 pub use release::Release;
@@ -180,6 +181,23 @@ impl Postgres {
             kill_process(pid, Signal::HUP)?;
         }
         Ok(())
+    }
+
+    /// Puts the tables of databases that are made from now on onto a small disk, on
+    /// which so many KiB are free, and so many more can be freed. Its log stays where
+    /// it was.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[must_use]
+    pub fn on_a_small_disk(&self, free: usize, ballast: usize) -> Disk {
+        let disk = Disk::mount(&self.path("small"), free, ballast);
+        let tables = self.path("small/tables");
+        let made = fs::create_dir(&tables).and_then(|()| give_away(&tables));
+        made.unwrap_or_else(|error| panic!("{}: {error}", tables.display()));
+        self.sql("postgres", &format!("CREATE TABLESPACE small LOCATION '{}'", tables.display()));
+        self.sql("postgres", "ALTER DATABASE template1 SET TABLESPACE small");
+        disk
     }
 
     /// What it has logged.

@@ -3,5 +3,7 @@
 //! once and then counts.
 
 mod answer;
+mod changed;
+mod poison;
 mod scene;
 mod server;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use annals_testbed::disk::may_mount_for_a_server;
 use annals_testbed::postgres::Postgres;
 use annals_testbed::required;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -49,6 +50,30 @@ async fn takes_no_more_connections() {
     }
     scene.waits("connections", 2).await;
     drop(others);
+    scene.goes_on().await;
+    scene.settle().await;
+}
+
+/// The disk of its tables is full, and the one of its log is not: then it goes on, and
+/// refuses what needs room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn has_a_full_disk() {
+    if !may_mount_for_a_server("postgres::faults::server::has_a_full_disk") {
+        return;
+    }
+    let Some(server) = required(Postgres::start(&[])) else { return };
+    let disk = server.on_a_small_disk(32 * 1024, 100 * 1024);
+    let scene = Scene::begin(&server, On::Store).await;
+    scene.worker.log.clear();
+    // Somebody else's table takes what is left.
+    let filler = "CREATE TABLE filler (text text); INSERT INTO filler \
+        SELECT repeat(md5(n::text), 30) FROM generate_series(1, 100000) AS n";
+    let database = scene.database.rsplit('/').next().unwrap();
+    let filled = std::panic::catch_unwind(|| server.sql(database, filler)).unwrap_err();
+    let filled = filled.downcast::<String>().unwrap();
+    assert!(filled.contains("No space left on device"), "{filled}");
+    scene.waits("free disk space on the server", 3).await;
+    disk.free();
     scene.goes_on().await;
     scene.settle().await;
 }
