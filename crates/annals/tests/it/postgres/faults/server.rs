@@ -15,7 +15,7 @@ async fn is_down() {
     let scene = Scene::begin(&server, On::Both).await;
     scene.worker.log.clear();
     server.stop();
-    scene.waits("check that the server runs", 2).await;
+    scene.waits("Connection refused", 3).await;
     server.resume().unwrap();
     scene.goes_on().await;
     scene.settle().await;
@@ -48,7 +48,7 @@ async fn takes_no_more_connections() {
             }
         }
     }
-    scene.waits("connections", 2).await;
+    scene.waits("raise max_connections", 3).await;
     drop(others);
     scene.goes_on().await;
     scene.settle().await;
