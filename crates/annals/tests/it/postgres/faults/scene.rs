@@ -56,8 +56,13 @@ impl Scene {
             On::Store => (healthy(), url.to_owned()),
             On::Both => (url.to_owned(), url.to_owned()),
         };
-        let queue = Arc::new(PostgresTransport::open(&queue).await.unwrap());
-        let store = Arc::new(PostgresStore::open(&store).await.unwrap());
+        Self::between(database, &queue, &store).await
+    }
+
+    /// As [`Scene::begin`], with the queue and the store where these URLs say.
+    pub(super) async fn between(database: &str, queue: &str, store: &str) -> Self {
+        let queue = Arc::new(PostgresTransport::open(queue).await.unwrap());
+        let store = Arc::new(PostgresStore::open(store).await.unwrap());
         let quiet = Arc::new(AtomicBool::new(false));
         let application = tokio::spawn(record(Arc::clone(&queue), Arc::clone(&quiet)));
         let scene = Self {

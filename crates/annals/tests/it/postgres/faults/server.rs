@@ -62,8 +62,11 @@ async fn has_a_full_disk() {
         return;
     }
     let Some(server) = required(Postgres::start(&[])) else { return };
+    // Not on the server that tests share, which nobody stops in here.
+    let queue = server.database();
     let disk = server.on_a_small_disk(32 * 1024, 100 * 1024);
-    let scene = Scene::begin(&server, On::Store).await;
+    let store = server.database();
+    let scene = Scene::between(&store, &queue, &store).await;
     scene.worker.log.clear();
     // Somebody else's table takes what is left.
     let filler = "CREATE TABLE filler (text text); INSERT INTO filler \
