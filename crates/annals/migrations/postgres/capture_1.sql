@@ -61,6 +61,13 @@ CREATE FUNCTION annals_truncated(value text) RETURNS text LANGUAGE sql IMMUTABLE
         octet_length(value), encode(sha256(convert_to(value, 'UTF8')), 'hex'))
 $$;
 
+-- The same for bytes, of which a text would be twice as long, and perhaps longer than
+-- any text may be.
+CREATE FUNCTION annals_truncated(value bytea) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT format('{"$annals":{"kind":"truncated","length":%s,"sha256":"%s"}}',
+        octet_length(value), encode(sha256(value), 'hex'))
+$$;
+
 -- An event whose values are too long together: the longest are cut, then shorter
 -- ones, until it fits.
 CREATE FUNCTION annals_cut(head text, old_values text, new_values text, tail text) RETURNS text
@@ -184,6 +191,10 @@ BEGIN
                 value := 'CASE WHEN octet_length(%1$s) > 65536 THEN annals_truncated(%1$s::text) ELSE to_json(%1$s)::text END';
                 part := '%1$s::text';
                 differs := 'o.%1$s COLLATE "C" IS DISTINCT FROM n.%1$s COLLATE "C"';
+            WHEN one.type = 'bytea'::regtype THEN
+                value := 'CASE WHEN octet_length(%1$s) > 32768 THEN annals_truncated(%1$s) ELSE to_json(%1$s)::text END';
+                part := '%1$s::text';
+                differs := 'o.%1$s IS DISTINCT FROM n.%1$s';
             WHEN one.type IN ('uuid'::regtype, 'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN
                 value := 'to_json(%1$s)::text';
                 part := '(to_json(%1$s) #>> ''{}'')';
