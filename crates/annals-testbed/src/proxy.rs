@@ -29,6 +29,8 @@ struct State {
     /// Commits whose answer was lost.
     lost: usize,
     closed: bool,
+    /// Connections up to this number hear nothing any more.
+    silent: usize,
     /// Both ends of every connection, by number.
     open: HashMap<usize, [TcpStream; 2]>,
     connections: usize,
@@ -79,6 +81,13 @@ impl Proxy {
         self.shared.lock().doomed = Some(text);
     }
 
+    /// From now on nothing comes through the connections that are open, and they are
+    /// not closed either.
+    pub fn fall_silent(&self) {
+        let mut state = self.shared.lock();
+        state.silent = state.connections;
+    }
+
     /// How many answers were lost.
     #[must_use]
     pub fn lost(&self) -> usize {
@@ -124,7 +133,7 @@ fn forward(shared: &Arc<Shared>, client: TcpStream, to: u16) -> io::Result<()> {
     let inward = {
         let shared = Arc::clone(shared);
         move || {
-            let _ = answer(&shared, &doomed, server, client);
+            let _ = answer(&shared, number, &doomed, server, client);
             hang_up(&shared, number);
         }
     };
@@ -184,6 +193,7 @@ fn ask(
 /// From the server to the client: keeps the answer to the commit.
 fn answer(
     shared: &Shared,
+    number: usize,
     doomed: &Mutex<bool>,
     mut server: TcpStream,
     mut client: TcpStream,
@@ -192,6 +202,9 @@ fn answer(
     let mut committed = false;
     loop {
         let (kind, message) = read_message(&mut server)?;
+        if number <= shared.lock().silent {
+            continue;
+        }
         let is_doomed = *doomed.lock().unwrap_or_else(PoisonError::into_inner);
         // CopyInResponse is waited for in the middle of a statement.
         if !is_doomed || kind == b'G' {

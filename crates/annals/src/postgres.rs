@@ -20,6 +20,7 @@ use sqlx::postgres::PgDatabaseError;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::url::without_secrets;
@@ -34,6 +35,8 @@ const FIRST_VERSION: i32 = 130_000;
 /// A pool of connections to one database.
 pub(crate) struct Server {
     pool: Pool,
+    /// How long a call may take that is a few statements.
+    patience: Option<Duration>,
     url: String,
     what: &'static str,
     runtime: Handle,
@@ -59,8 +62,10 @@ impl Server {
         let settings = Settings::of(url, &doing, settings)?;
         let (runtime, running, thread) = thread_of_its_own()
             .map_err(|error| Error::new(ErrorKind::Away, doing, format!("no thread: {error}")))?;
-        let pool = Pool::new(settings);
-        Ok(Self { pool, url: shown, what, runtime, running: Some(running), thread: Some(thread) })
+        let patience = settings.patience();
+        let (pool, url) = (Pool::new(settings), shown);
+        let (running, thread) = (Some(running), Some(thread));
+        Ok(Self { pool, patience, url, what, runtime, running, thread })
     }
 
     /// Sees to it that the server can serve us.
@@ -115,6 +120,29 @@ impl Server {
     /// Runs a task beside the calls.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         self.runtime.spawn(task).abort_handle()
+    }
+
+    /// As [`Self::call`], for work of a few statements: given up when a network that
+    /// went silent is all there is to wait for. The server ends each statement in its
+    /// own time, and can no longer say so.
+    pub(crate) async fn brief<T, E, F>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(Pool) -> F + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let Some(patience) = self.patience else { return self.call(doing, work).await };
+        self.call(doing, move |pool| async move {
+            match timeout(patience, work(pool)).await {
+                Ok(done) => done.map_err(Into::into),
+                Err(_) => Err(Failure::Sql(pool::no_answer())),
+            }
+        })
+        .await
     }
 
     /// Does `work` with a connection of the pool. An error is told as having

@@ -150,6 +150,15 @@ impl Settings {
         self.of_session.push((name, value));
     }
 
+    /// How long a few statements can take, if they are not to take for ever: the time for
+    /// a connection, for a statement that runs, and for one before it that ran late.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let (_, of_statement) =
+            self.of_session.iter().find(|(name, _)| *name == "statement_timeout")?;
+        let of_statement = of_statement.parse().ok().filter(|millis| *millis > 0)?;
+        Some(self.connect_timeout + 2 * Duration::from_millis(of_statement))
+    }
+
     /// What holds on each session.
     pub(super) fn of_session(&self) -> impl Iterator<Item = (&str, &str)> {
         self.of_session.iter().map(|(name, value)| (*name, value.as_str()))

@@ -109,7 +109,7 @@ impl PostgresStore {
     /// # Errors
     /// If the store cannot be read, or a tile is missing.
     pub async fn log_root(&self) -> Result<(u64, Hash)> {
-        self.server().await?.call("read the log of", tiles::root).await
+        self.server().await?.brief("read the log of", tiles::root).await
     }
 
     /// How the server would find the first rows of a query: its own words.
@@ -145,7 +145,7 @@ impl Appender for PostgresStore {
         }
         let memory = Arc::clone(&self.memory);
         let work = move |pool| append::append(pool, batch, memory, None);
-        let appended = self.server().await?.call("append events to", work).await?;
+        let appended = self.server().await?.brief("append events to", work).await?;
         Ok(appended.unwrap_or_default())
     }
 
@@ -159,29 +159,29 @@ impl Appender for PostgresStore {
         }
         let (batch, memory) = (Arc::clone(batch), Arc::clone(&self.memory));
         let work = move |pool| append::append(pool, batch, memory, Some(along));
-        self.server().await?.call("move events to", work).await
+        self.server().await?.brief("move events to", work).await
     }
 }
 
 #[async_trait]
 impl Store for PostgresStore {
     async fn get(&self, id: EventId) -> Result<Option<Stored>> {
-        self.server().await?.call("read an event of", move |pool| read::get(pool, id)).await
+        self.server().await?.brief("read an event of", move |pool| read::get(pool, id)).await
     }
 
     async fn query(&self, query: Query) -> Result<Page> {
         let walk = Walk::begin(query)?;
-        self.server().await?.call("query", move |pool| walk.page(pool)).await
+        self.server().await?.brief("query", move |pool| walk.page(pool)).await
     }
 
     async fn window(&self, from: u64, limit: usize) -> Result<Vec<Stored>> {
         let limit = limit.min(Query::MAX_LIMIT);
         let work = move |pool| read::window(pool, from, limit);
-        self.server().await?.call("read events of", work).await
+        self.server().await?.brief("read events of", work).await
     }
 
     async fn stats(&self) -> Result<StoreStats> {
-        self.server().await?.call("read the figures of", read::stats).await
+        self.server().await?.brief("read the figures of", read::stats).await
     }
 
     async fn prune_plan(&self, before: Timestamp) -> Result<PrunePlan> {

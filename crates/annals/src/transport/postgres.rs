@@ -106,7 +106,7 @@ impl PostgresTransport {
         let worker = self.worker;
         self.server()
             .await?
-            .call("wait for events of", move |pool| queue::idle(pool, worker, IDLE))
+            .brief("wait for events of", move |pool| queue::idle(pool, worker, IDLE))
             .await?;
         Ok(self.idle().replace(now + IDLE).is_some_and(|until| until > now))
     }
@@ -117,7 +117,7 @@ impl PostgresTransport {
             return Ok(());
         }
         let worker = self.worker;
-        self.server().await?.call("receive from", move |pool| queue::busy(pool, worker)).await
+        self.server().await?.brief("receive from", move |pool| queue::busy(pool, worker)).await
     }
 }
 
@@ -161,7 +161,7 @@ impl Transport for PostgresTransport {
     }
 
     async fn send(&self, batch: Arc<[Message]>) -> Result<()> {
-        self.server().await?.call("send to", move |pool| queue::send(pool, batch)).await?;
+        self.server().await?.brief("send to", move |pool| queue::send(pool, batch)).await?;
         self.arrived.notify_waiters();
         Ok(())
     }
@@ -175,7 +175,7 @@ impl Transport for PostgresTransport {
             tokio::pin!(arrived);
             arrived.as_mut().enable();
             let work = move |pool| queue::receive(pool, want);
-            let received = self.server().await?.call("receive from", work).await?;
+            let received = self.server().await?.brief("receive from", work).await?;
             let Received { deliveries, refused } = received;
             // What is in hand is not lost over what can be said later: a refused
             // event comes again when its lease ends, and nobody waits for long.
@@ -204,49 +204,49 @@ impl Transport for PostgresTransport {
 
     async fn ack(&self, receipts: &[Receipt]) -> Result<usize> {
         let receipts = queue::Receipts::from(receipts);
-        self.server().await?.call("acknowledge to", |pool| queue::ack(pool, receipts)).await
+        self.server().await?.brief("acknowledge to", |pool| queue::ack(pool, receipts)).await
     }
 
     async fn retry(&self, receipts: &[Receipt], at: Timestamp) -> Result<usize> {
         let receipts = queue::Receipts::from(receipts);
         self.server()
             .await?
-            .call("put back into", move |pool| queue::retry(pool, receipts, at))
+            .brief("put back into", move |pool| queue::retry(pool, receipts, at))
             .await
     }
 
     async fn release(&self, receipts: &[Receipt]) -> Result<usize> {
         let receipts = queue::Receipts::from(receipts);
         let released =
-            self.server().await?.call("release to", |pool| queue::release(pool, receipts)).await?;
+            self.server().await?.brief("release to", |pool| queue::release(pool, receipts)).await?;
         self.arrived.notify_waiters();
         Ok(released)
     }
 
     async fn bury(&self, burials: &[(Receipt, String)]) -> Result<usize> {
         let burials = burials.to_vec();
-        self.server().await?.call("bury in", |pool| queue::bury(pool, burials)).await
+        self.server().await?.brief("bury in", |pool| queue::bury(pool, burials)).await
     }
 
     async fn buried(&self, after: Option<u64>, limit: usize) -> Result<Vec<Buried>> {
         let work = move |pool| queue::buried(pool, after, limit);
-        self.server().await?.call("list the failed of", work).await
+        self.server().await?.brief("list the failed of", work).await
     }
 
     async fn revive(&self, which: Which<'_>) -> Result<usize> {
         let which = queue::Chosen::from(which);
         let revived =
-            self.server().await?.call("revive in", |pool| queue::revive(pool, which)).await?;
+            self.server().await?.brief("revive in", |pool| queue::revive(pool, which)).await?;
         self.arrived.notify_waiters();
         Ok(revived)
     }
 
     async fn remove(&self, which: Which<'_>) -> Result<usize> {
         let which = queue::Chosen::from(which);
-        self.server().await?.call("remove from", |pool| queue::remove(pool, which)).await
+        self.server().await?.brief("remove from", |pool| queue::remove(pool, which)).await
     }
 
     async fn stats(&self) -> Result<TransportStats> {
-        self.server().await?.call("read the figures of", queue::stats).await
+        self.server().await?.brief("read the figures of", queue::stats).await
     }
 }

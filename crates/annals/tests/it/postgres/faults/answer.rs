@@ -1,4 +1,4 @@
-//! The connection is lost between COMMIT and its answer.
+//! The connection is lost between COMMIT and its answer, or says nothing any more.
 
 use annals_testbed::postgres::Postgres;
 use annals_testbed::proxy::Proxy;
@@ -21,6 +21,22 @@ async fn lose(on: On, statement: &'static str, times: usize) {
             proxy.lose_commit_of(statement);
         }
     }
+    scene.settle().await;
+}
+
+/// The wire goes silent with everything in flight, and is not closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_everything() {
+    let Some(server) = required(Postgres::shared()) else { return };
+    let proxy = Proxy::start(server.port()).unwrap();
+    let database = server.database();
+    let url = format!("{}&statement_timeout=1s&connect_timeout=1s", proxy.url(&database));
+    let scene = Scene::through(&database, On::Both, &url).await;
+    for _ in 0..2 {
+        scene.goes_well().await;
+        proxy.fall_silent();
+    }
+    scene.goes_well().await;
     scene.settle().await;
 }
 
