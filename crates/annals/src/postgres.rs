@@ -284,6 +284,7 @@ pub(crate) fn explain(doing: impl Into<String>, error: sqlx::Error) -> Error {
         sqlx::Error::Database(found) => {
             format!("{} (SQLSTATE {})", found.message(), code.unwrap_or_default())
         }
+        sqlx::Error::Io(error) => error.to_string(),
         sqlx::Error::PoolTimedOut => "all of its connections are in use".to_owned(),
         other => other.to_string(),
     };
