@@ -23,6 +23,18 @@ impl Written {
         self.tiles.push(tile.hashes.as_flattened().to_vec());
     }
 
+    /// How many bytes their hashes have.
+    pub(super) fn bytes(&self) -> usize {
+        self.tiles.iter().map(Vec::len).sum()
+    }
+
+    /// Writes them.
+    pub(super) async fn write(self, connection: &mut Connection) -> sqlx::Result<()> {
+        let extend = connection.query("SELECT annals_log_extend($1, $2, $3)");
+        let extend = extend.bind(self.levels).bind(self.places).bind(self.tiles);
+        extend.execute(&mut **connection).await.map(drop)
+    }
+
     /// The statement that writes them, with all values in it.
     pub(super) fn statement(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";

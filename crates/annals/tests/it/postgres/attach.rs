@@ -321,8 +321,11 @@ async fn long_values_are_cut_and_never_stop_the_change(release: Release) {
     let huge =
         place.event("INSERT INTO wide (id, c0) VALUES ('huge', repeat(E'\\x01', 200000000))").await;
     assert_eq!(values(huge.new_values.as_ref())["c0"]["$annals"]["length"], 200_000_000);
-    // Bytes of which a text would be longer than any text may be.
     if is_full() {
+        let insert = "INSERT INTO wide (id, c0) VALUES ('more', repeat('x', 1000000000))";
+        let text = place.event(insert).await;
+        assert_eq!(values(text.new_values.as_ref())["c0"]["$annals"]["length"], 1_000_000_000);
+        // Bytes of which a text would be longer than any text may be.
         let insert = "INSERT INTO wide (id, data) VALUES ('bytes', repeat('x', 600000000)::bytea)";
         let bytes = place.event(insert).await;
         assert_eq!(values(bytes.new_values.as_ref())["data"]["$annals"]["length"], 600_000_000);

@@ -19,6 +19,10 @@ use crate::store::Record;
 /// it (sqlx leaves Nagle's algorithm on), 40 ms; a statement is one write.
 const COPIED: usize = 256 * 1024;
 
+/// Bytes of tiles up to which they are written out as text, so that the commit follows
+/// in the same round trip; of more, reading the text takes the server longer than that.
+const WRITTEN_OUT: usize = 24 * 1024;
+
 /// Leaves that are hashed before others on the thread get their turn.
 const HASHED: usize = 32;
 
@@ -103,8 +107,13 @@ impl Append<'_> {
                 return Err(stopped);
             }
         };
-        // Under the log's lock, which a round trip of its own would make last longer.
-        connection.commit_with(&tiles.statement()).await?;
+        // Under the log's lock: what is few goes along with the commit.
+        if tiles.bytes() < WRITTEN_OUT {
+            connection.commit_with(&tiles.statement()).await?;
+        } else {
+            tiles.write(&mut connection).await?;
+            connection.commit().await?;
+        }
         Ok((first, edge))
     }
 
