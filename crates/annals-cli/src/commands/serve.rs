@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use annals::Audit;
+use annals::capture::WhenFull;
 use annals::config::{Flag, IngestSettings};
 use annals_server::{Limits, Server};
 use clap::Args;
@@ -49,11 +50,12 @@ impl Serve {
 /// The ingest endpoint, and the handle it captures with.
 pub(crate) async fn bind(session: &Session) -> Result<(Server, Audit), Failure> {
     let mut options = session.config.capture.options();
-    // A queue that is away or full becomes a 503 at once, and the client keeps
-    // its events: nothing is sent later of what it was told had failed.
+    // A queue that is away is stood in for by the spool. Where there is none, that
+    // becomes a 503 at once, and the client keeps its events: nothing is sent later
+    // of what it was told had failed.
     let suits = Server::audit_options();
     options.delivery = suits.delivery;
-    options.when_full = suits.when_full;
+    options.when_full = if session.may_spill() { WhenFull::Spill } else { suits.when_full };
     let audit = session.capture(options).await?;
     let IngestSettings { listen, max_body_bytes, max_events, .. } = session.config.ingest;
     let limits = Limits::default().body_bytes(max_body_bytes).events(max_events);

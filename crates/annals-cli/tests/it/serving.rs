@@ -3,6 +3,8 @@ use std::net::TcpStream;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use annals_testbed::postgres::Postgres;
+use annals_testbed::required;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -99,6 +101,20 @@ fn a_hangup_opens_a_mirror_anew_that_was_moved_away() {
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert!(said.contains("SIGHUP: reopened file:audit.log"), "{said}");
+}
+
+#[test]
+fn what_is_posted_while_the_queue_is_away_goes_to_the_spool() {
+    let Some(server) = required(Postgres::start(&[])) else { return };
+    let here = Installation::new();
+    here.write("annals.toml", &format!("transport = [\"{}\"]\n", server.database()));
+    let (mut child, address) = start(&here, "up");
+    server.stop();
+    let answer = post(&address, EVENT);
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    wait_until("it is stored", || here.ok(&["query"]).contains("greeted world:1"));
+    signal(&child, Signal::TERM);
+    child.wait().unwrap();
 }
 
 #[test]
