@@ -219,12 +219,13 @@ impl<'a> Append<'a> {
                 dropped.extend(part.partition.dropped.then_some(index));
             }
         }
-        // So that the first append of a month finds its partition made.
+        // So that the first append of a month finds its partition made. If that cannot be
+        // now, it is no reason to store nothing: that append makes it.
         if let Some((index, _)) = self.rows.last()
             && let Some(part) = parts.last()
             && let Some(next) = part.partition.end_near(self.id(*index))
         {
-            partitions.find(self.pool, next).await?;
+            let _ = partitions.find(self.pool, next).await;
         }
         self.memory.keep_partitions(partitions);
         if dropped.is_empty() {
