@@ -39,6 +39,8 @@ pub struct Audit {
     buffer: Arc<Buffer>,
     /// Dropped with the last clone, while the thread still holds the buffer.
     last: Arc<Last>,
+    #[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
+    pub(crate) waiting: Arc<crate::transport::Waiting>,
 }
 
 /// How a handle captures.
@@ -173,7 +175,12 @@ impl Audit {
         let buffer = Arc::new(Buffer::new(options));
         drain::start(Arc::clone(&buffer), transport)?;
         let last = Arc::new(Last(Arc::clone(&buffer)));
-        Ok(Self { buffer, last })
+        Ok(Self {
+            buffer,
+            last,
+            #[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
+            waiting: Arc::default(),
+        })
     }
 
     /// Starts capturing into the transport that a URL names, with the default options.

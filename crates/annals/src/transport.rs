@@ -37,6 +37,8 @@ use crate::url::without_secrets;
 
 #[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
 pub use outbox::Outbox;
+#[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
+pub(crate) use outbox::Waiting;
 
 /// A durable queue; see the module's promises.
 #[async_trait]

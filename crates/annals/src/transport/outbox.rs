@@ -1,5 +1,12 @@
 //! Enqueueing inside the application's own sqlx transaction.
 
+#[cfg(feature = "postgres")]
+use std::{
+    sync::LazyLock,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
 use async_trait::async_trait;
 
 use crate::capture::{Audit, Prepared};
@@ -15,9 +22,10 @@ pub trait Outbox: private::Sealed + Send {
     #[doc(hidden)]
     const TABLES: &'static str;
 
-    /// Inserts one event, in one round trip.
+    /// Inserts one event, in one round trip, and tells workers that wait for it,
+    /// unless the handle knows that there are none.
     #[doc(hidden)]
-    async fn enqueue(&mut self, prepared: Prepared) -> Result<(), sqlx::Error>;
+    async fn enqueue(&mut self, prepared: Prepared, waiting: &Waiting) -> Result<(), sqlx::Error>;
 
     /// Keeps what a scope knows for the triggers of attached tables.
     #[doc(hidden)]
@@ -26,6 +34,40 @@ pub trait Outbox: private::Sealed + Send {
     /// Whether an error says that there is no queue.
     #[doc(hidden)]
     fn has_no_tables(error: &dyn sqlx::error::DatabaseError) -> bool;
+}
+
+/// What a handle knows of workers that wait for the next event: whoever has just
+/// been told that there are none does not ask again at once.
+#[doc(hidden)]
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// When there was none, in nanoseconds of the process, 0 if there were some.
+    #[cfg(feature = "postgres")]
+    none_at: AtomicU64,
+}
+
+#[cfg(feature = "postgres")]
+impl Waiting {
+    /// For how long nobody asks again. A worker that begins to wait looks once more
+    /// after twice this time.
+    pub(crate) const KNOWN: Duration = Duration::from_millis(5);
+
+    /// Whether somebody may wait.
+    pub(crate) fn maybe(&self) -> bool {
+        let none_at = self.none_at.load(Ordering::Relaxed);
+        none_at == 0 || Self::now().saturating_sub(none_at) > Self::KNOWN.as_nanos() as u64
+    }
+
+    /// Keeps what the database said.
+    pub(crate) fn learn(&self, somebody: bool) {
+        self.none_at.store(if somebody { 0 } else { Self::now() }, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds since the process first asked; never 0.
+    fn now() -> u64 {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
+    }
 }
 
 pub(super) mod private {
@@ -48,8 +90,8 @@ where
 {
     const TABLES: &'static str = <D::Connection as Outbox>::TABLES;
 
-    async fn enqueue(&mut self, prepared: Prepared) -> Result<(), sqlx::Error> {
-        (**self).enqueue(prepared).await
+    async fn enqueue(&mut self, prepared: Prepared, waiting: &Waiting) -> Result<(), sqlx::Error> {
+        (**self).enqueue(prepared, waiting).await
     }
 
     async fn tell(&mut self, scope: String) -> Result<(), sqlx::Error> {
@@ -78,7 +120,7 @@ impl Audit {
     pub async fn record_in<C: Outbox>(&self, on: &mut C, event: Event) -> Result<EventId> {
         let prepared = self.prepare(&event)?;
         const DOING: &str = "record an event in the application's transaction";
-        let enqueued = on.enqueue(prepared).await;
+        let enqueued = on.enqueue(prepared, &self.waiting).await;
         enqueued.map(|()| event.id).map_err(|error| explain::<C>(DOING, error))
     }
 }

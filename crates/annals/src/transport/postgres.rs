@@ -21,7 +21,7 @@ use tokio::sync::{Notify, OnceCell};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want, Which};
+use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Waiting, Want, Which};
 use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
 use crate::postgres::{Pool, Server, number};
@@ -169,7 +169,10 @@ impl Transport for PostgresTransport {
     async fn receive(&self, want: Want) -> Result<Vec<Delivery>> {
         // What waits for its retry becomes ready without anyone arriving.
         const LOOK_AGAIN: Duration = Duration::from_millis(100);
+        // Those who had just asked have looked again by then.
+        const LOOK_SOON: Duration = Waiting::KNOWN.saturating_mul(2);
         let until = Instant::now() + want.wait;
+        let mut again = LOOK_AGAIN;
         loop {
             let arrived = self.arrived.notified();
             tokio::pin!(arrived);
@@ -196,8 +199,11 @@ impl Transport for PostgresTransport {
             }
             // What was sent before anybody could know is found by another look.
             if self.say_idle().await? {
-                let next = until.min(Instant::now() + LOOK_AGAIN);
+                let next = until.min(Instant::now() + again);
                 let _ = timeout_at(next, arrived).await;
+                again = LOOK_AGAIN;
+            } else {
+                again = LOOK_SOON;
             }
         }
     }

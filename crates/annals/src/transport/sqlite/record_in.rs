@@ -6,7 +6,7 @@ use sqlx::error::DatabaseError;
 
 use super::ENQUEUE;
 use crate::capture::Prepared;
-use crate::transport::outbox::{Outbox, private};
+use crate::transport::outbox::{Outbox, Waiting, private};
 
 impl private::Sealed for SqliteConnection {}
 
@@ -15,7 +15,7 @@ impl Outbox for SqliteConnection {
     const TABLES: &'static str =
         "open it once with SqliteTransport::open, or run `annals migrate --transport sqlite:PATH`";
 
-    async fn enqueue(&mut self, prepared: Prepared) -> Result<(), sqlx::Error> {
+    async fn enqueue(&mut self, prepared: Prepared, _: &Waiting) -> Result<(), sqlx::Error> {
         sqlx::query(ENQUEUE)
             .bind(prepared.id.as_bytes().to_vec())
             .bind(prepared.sent_at.as_micros())
