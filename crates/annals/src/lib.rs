@@ -17,6 +17,7 @@ pub mod conformance;
 pub mod context;
 pub mod error;
 pub mod event;
+pub mod foreign;
 #[cfg(feature = "postgres")]
 pub mod index;
 pub mod log;

@@ -42,7 +42,7 @@ fn nothing_is_left_for_later() {
 }
 
 /// Module of the library -> modules of the library that it must not use.
-const UPWARD: [(&str, &[&str]); 8] = [
+const UPWARD: [(&str, &[&str]); 9] = [
     (
         "event",
         &[
@@ -61,6 +61,7 @@ const UPWARD: [(&str, &[&str]); 8] = [
     ),
     ("change", &["capture", "config", "store", "transport", "worker"]),
     ("context", &["capture", "config", "store", "transport", "worker"]),
+    ("foreign", &["capture", "config", "context", "log", "query", "store", "transport", "worker"]),
     ("log", &["capture", "config", "query", "store", "transport", "worker", "sqlite"]),
     ("transport", &["config", "worker"]),
     ("store", &["capture", "config", "transport", "worker"]),

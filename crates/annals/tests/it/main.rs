@@ -16,6 +16,7 @@ mod examples;
 mod file;
 mod fuzz;
 mod history;
+mod laravel;
 mod log;
 mod postgres;
 mod record_in;
