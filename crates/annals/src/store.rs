@@ -14,6 +14,8 @@
 
 #[cfg(feature = "file")]
 pub mod file;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub mod laravel;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod paging;
 #[cfg(feature = "postgres")]
@@ -225,6 +227,14 @@ pub struct Removed {
 /// [`ErrorKind::Usage`] for a URL that no backend of this build understands;
 /// otherwise what the backend says.
 pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    if laravel::AuditsTable::is_named_by(url) {
+        let what = "the application's own table has no positions and no index to be queried";
+        return Err(Error::new(ErrorKind::Usage, format!("read {}", without_secrets(url)), what)
+            .hint(
+                "read it with the application, or make it a --mirror of a store of annals' own",
+            ));
+    }
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
         Some(("sqlite", rest)) => Ok(Arc::new(sqlite::SqliteStore::open(rest).await?)),
@@ -264,6 +274,10 @@ pub async fn open_existing(url: &str) -> Result<Arc<dyn Store>> {
 /// # Errors
 /// As [`open`].
 pub async fn open_appender(url: &str) -> Result<Arc<dyn Appender>> {
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    if laravel::AuditsTable::is_named_by(url) {
+        return Ok(Arc::new(laravel::AuditsTable::open(url).await?));
+    }
     match url.split_once(':') {
         #[cfg(feature = "file")]
         Some(("file", rest)) => Ok(Arc::new(file::FileStore::open(rest).await?)),

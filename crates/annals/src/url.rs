@@ -1,4 +1,58 @@
-//! URLs of backends, as messages show them.
+//! URLs of backends: as messages show them, and the options that they bear.
+
+/// The parameters behind a URL's `?`.
+#[derive(Clone, Debug)]
+pub(crate) struct Options<'a> {
+    address: &'a str,
+    pairs: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Options<'a> {
+    /// Those of a URL.
+    pub(crate) fn of(url: &'a str) -> Self {
+        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
+        Self { address, pairs }
+    }
+
+    /// The text of one, as it stands there.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+        self.pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+
+    /// Takes one out; `%XX` stands for a byte. Of several, the last counts.
+    pub(crate) fn take(&mut self, name: &str) -> Option<String> {
+        let value = self.pairs.iter().rfind(|(known, _)| *known == name)?.1;
+        self.pairs.retain(|(known, _)| *known != name);
+        Some(unescaped(value))
+    }
+
+    /// The URL with the options that are left.
+    pub(crate) fn into_url(self) -> String {
+        let mut url = self.address.to_owned();
+        for (index, (name, value)) in self.pairs.iter().enumerate() {
+            url.push(if index == 0 { '?' } else { '&' });
+            url.push_str(&format!("{name}={value}"));
+        }
+        url
+    }
+}
+
+/// Text with `%XX` read as bytes; what is no such escape stays as it is.
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, others)) = rest.split_first() {
+        let escaped = (*first == b'%')
+            .then(|| std::str::from_utf8(others.get(..2)?).ok())
+            .flatten()
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = &rest[if escaped.is_some() { 3 } else { 1 }..];
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
 
 /// A URL without the password in its authority, and without the values of query
 /// parameters that hold secrets.

@@ -1,6 +1,7 @@
 //! Taking over from the daemon of a Laravel application.
 
 mod shape;
+mod table;
 
 use std::path::PathBuf;
 

@@ -24,7 +24,7 @@ pub const COLUMNS: [&str; 11] = [
 ];
 
 /// A row of `audits`: the text of each of [`COLUMNS`], or null.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditRow<'a>(pub [Option<Cow<'a, str>>; COLUMNS.len()]);
 
 impl AuditRow<'_> {
@@ -32,6 +32,11 @@ impl AuditRow<'_> {
     #[must_use]
     pub fn id(&self) -> &str {
         self.0[0].as_deref().unwrap_or_default()
+    }
+
+    /// Bytes of its texts.
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().flatten().map(|text| text.len()).sum()
     }
 }
 

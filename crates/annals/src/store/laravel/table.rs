@@ -1,0 +1,54 @@
+//! What each database does for the table.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::error::{Error, Result};
+use crate::foreign::laravel::AuditRow;
+
+/// The table in one kind of database.
+#[async_trait]
+pub(super) trait Table: Send + Sync + fmt::Debug {
+    /// Its URL, without secrets.
+    fn url(&self) -> &str;
+
+    /// Inserts the rows, all of them or none, durably.
+    async fn load(&self, rows: &[&AuditRow<'_>]) -> Result<(), Stopped>;
+
+    /// Looks which of the rows are there, and whether with the same content.
+    async fn compare(&self, rows: &[&AuditRow<'_>]) -> Result<Vec<Known>>;
+}
+
+/// Why rows were not inserted.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// Some id is there already.
+    Taken,
+    /// The table does not take one of them: which, if the database says so, and why.
+    Refused {
+        /// Its place among the rows.
+        row: Option<usize>,
+        /// The database's reason.
+        why: String,
+    },
+    /// No row is to blame.
+    Failed(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What the table has under a row's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Nothing.
+    New,
+    /// The same row.
+    Same,
+    /// Another row.
+    Other,
+}
