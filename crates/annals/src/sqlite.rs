@@ -36,6 +36,17 @@ pub(crate) struct Open {
     pub(crate) what: &'static str,
     /// Whether to create it if it is not there, and its tables.
     pub(crate) write: bool,
+    /// Whose journal it is.
+    pub(crate) journal: Journal,
+}
+
+/// How a database keeps what is not yet in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Journal {
+    /// With a log that readers need not wait for, and with the pages that suit us.
+    Ours,
+    /// As the application chose: only that a commit is on disk is seen to.
+    TheirOwn,
 }
 
 /// A database connection on a thread of its own.
@@ -215,19 +226,27 @@ fn connect(open: &Open) -> Result<rusqlite::Connection> {
             Error::new(ErrorKind::Away, doing(), &error).hint(hint).caused_by(error)
         })?;
     } else if !open.path.exists() {
-        return Err(Error::new(ErrorKind::Away, doing(), "no such file")
-            .hint("nothing has been recorded here yet; `annals up` or `annals work` makes it"));
+        let hint = match open.journal {
+            Journal::Ours => {
+                "nothing has been recorded here yet; `annals up` or `annals work` makes it"
+            }
+            Journal::TheirOwn => "check the path of the application's database",
+        };
+        return Err(Error::new(ErrorKind::Away, doing(), "no such file").hint(hint));
     }
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_READ_WRITE;
     let connection = rusqlite::Connection::open_with_flags(&open.path, flags)
         .map_err(|error| explain(doing(), error))?;
-    configure(&connection).map_err(|error| explain(doing(), error))?;
+    configure(&connection, open.journal).map_err(|error| explain(doing(), error))?;
     Ok(connection)
 }
 
-fn configure(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+fn configure(connection: &rusqlite::Connection, journal: Journal) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
+    if journal == Journal::TheirOwn {
+        return connection.pragma_update(None, "synchronous", "FULL");
+    }
     // Takes effect in an empty database only, and takes the write lock in any
     // other: opening would wait for whoever writes.
     if connection.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::{AttachOptions, Attached, Mode, Operation};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sqlite::{self, Failure, Open};
+use crate::sqlite::{self, Failure, Journal, Open};
 use crate::transport::sqlite::prepare_queue;
 
 const SCHEMA: &str = include_str!("../../migrations/sqlite/capture_1.sql");
@@ -124,7 +124,8 @@ async fn open(path: &str) -> Result<sqlite::Connection> {
         return Err(Error::new(ErrorKind::Usage, doing, "there is no such file")
             .hint("name the application's database: sqlite:PATH"));
     }
-    let open = Open { path: PathBuf::from(path), what: "the tables", write: true };
+    let open =
+        Open { path: PathBuf::from(path), what: "the tables", write: true, journal: Journal::Ours };
     sqlite::Connection::open(open, prepare_queue).await
 }
 

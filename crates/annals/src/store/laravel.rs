@@ -24,6 +24,8 @@
 
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod table;
 
 use std::collections::HashMap;
@@ -85,6 +87,8 @@ impl AuditsTable {
             Some(("postgres" | "postgresql", _)) => {
                 Box::new(postgres::PostgresTable::open(&rest, name, shown).await?)
             }
+            #[cfg(feature = "sqlite")]
+            Some(("sqlite", path)) => Box::new(sqlite::SqliteTable::open(path, name).await?),
             _ => {
                 let what = "no table of audits is to be had there, in this build".to_owned();
                 return Err(

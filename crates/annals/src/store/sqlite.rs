@@ -31,7 +31,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
 use crate::log::{Edge, Hash};
 use crate::query::{Page, Query};
-use crate::sqlite::{Connection, Open, explain};
+use crate::sqlite::{Connection, Journal, Open, explain};
 
 /// Connections that read; more would only wait for the same disk.
 const READERS: usize = 2;
@@ -75,7 +75,8 @@ impl SqliteStore {
                 .hint("write sqlite:PATH"));
         }
         let path = PathBuf::from(path);
-        let open = Open { path: path.clone(), what: "the store", write: make };
+        let open =
+            Open { path: path.clone(), what: "the store", write: make, journal: Journal::Ours };
         let writer = Connection::open(open, move |connection| {
             if !make {
                 schema::check(connection, &doing)?;
@@ -99,7 +100,12 @@ impl SqliteStore {
 
     async fn open_reader(&self) -> Result<Connection> {
         let doing = format!("read the store sqlite:{}", self.path.display());
-        let open = Open { path: self.path.clone(), what: "the store", write: false };
+        let open = Open {
+            path: self.path.clone(),
+            what: "the store",
+            write: false,
+            journal: Journal::Ours,
+        };
         Connection::open(open, move |connection| {
             schema::check(connection, &doing)?;
             connection

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want, Which};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
-use crate::sqlite::{Connection, Open};
+use crate::sqlite::{Connection, Journal, Open};
 
 /// Inserts one event, for applications that enqueue inside their own transaction
 /// with another driver than sqlx. Its values are `?1` the event's id (16 bytes),
@@ -70,7 +70,12 @@ impl SqliteTransport {
                     .hint("use ?max_bytes=N, in bytes")
                 })?;
         }
-        let open = Open { path: PathBuf::from(path), what: "transport", write: true };
+        let open = Open {
+            path: PathBuf::from(path),
+            what: "transport",
+            write: true,
+            journal: Journal::Ours,
+        };
         let connection = Connection::open(open, queue::prepare).await?;
         Ok(Self { connection, arrived: Notify::new(), max_bytes })
     }

@@ -169,3 +169,48 @@ async fn a_table_that_does_not_fit_is_refused_by_name() {
     let error = store::open(&application.url).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("no index to be queried"), "{error}");
 }
+
+#[tokio::test]
+async fn on_sqlite_the_same_and_the_file_stays_the_applications() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("database.sqlite");
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let ddl = std::fs::read_to_string(fixture("audits_ddl_sqlite.sql")).unwrap();
+    database.execute_batch(&ddl).unwrap();
+    let url = format!("sqlite:{}?layout=laravel", path.display());
+    let table = store::open_appender(&url).await.unwrap();
+    let texts = payloads();
+    let append = |texts: Vec<String>| {
+        let batch: Vec<Record> = texts.iter().map(|text| record(text)).collect();
+        let table = Arc::clone(&table);
+        async move { table.append(batch.into()).await.unwrap() }
+    };
+    let all = append(texts.clone()).await;
+    assert!(all.iter().all(|one| *one == Appended::Inserted(0)), "SQLite's types refuse nothing");
+    let columns = COLUMNS.map(|name| format!("CAST({name} AS TEXT)")).join(", ");
+    let mut ask = database.prepare(&format!("SELECT {columns} FROM audits WHERE id = ?1")).unwrap();
+    for text in &texts {
+        let payload: Value = serde_json::from_str(text).unwrap();
+        let row: Vec<Option<String>> = ask
+            .query_row([payload["id"].as_str()], |row| (0..11).map(|at| row.get(at)).collect())
+            .unwrap();
+        assert_eq!(row, COLUMNS.map(|name| column(&payload, name)));
+    }
+    let changed = texts[1].replace("\\\"stock\\\":1,", "\\\"stock\\\":2,");
+    let fresh = texts[0].replace("2958d51e", "2958d51f");
+    let keyless = fresh.replace("2958d51f", "2958d520").replace("\"94801\"", "null");
+    let appended = append(vec![texts[0].clone(), keyless, changed, fresh]).await;
+    let [
+        Appended::Duplicate,
+        Appended::Refused(keyless),
+        Appended::Refused(changed),
+        Appended::Inserted(0),
+    ] = appended.as_slice()
+    else {
+        panic!("{appended:?}")
+    };
+    assert!(keyless.contains("auditable_id"), "{keyless}");
+    assert!(changed.contains("another row with this id"), "{changed}");
+    let journal: String = database.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+    assert_eq!(journal, "delete", "the application's choice");
+}
