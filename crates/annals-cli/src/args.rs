@@ -28,6 +28,9 @@ pub(crate) struct Global {
     /// Read this configuration instead of ./annals.toml
     #[arg(long, global = true, env = "ANNALS_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Read the variables of a PHP application too, such as its .env
+    #[arg(long, global = true, env = "ANNALS_ENV_FILE", value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
     /// Keep the embedded databases here [default: annals-data]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<String>,

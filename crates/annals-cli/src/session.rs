@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use annals::config::{Config, ConfigFile, Sources};
+use annals::config::{Config, ConfigFile, EnvFile, Sources};
 use annals::store::{self, Store};
 use annals::transport::{self, Transport};
 use annals::url::without_secrets;
@@ -45,7 +45,8 @@ impl Session {
             })
             .collect();
         let file_read = if read { Some(ConfigFile::read(&file)?) } else { None };
-        let config = Config::load(&Sources { flags, environment, file: file_read })?;
+        let application = cli.global.env_file.as_deref().map(EnvFile::read).transpose()?;
+        let config = Config::load(&Sources { flags, environment, application, file: file_read })?;
         let out = Out::new(cli.global.json);
         for warning in &config.warnings {
             out.note(format!("{WARN}warning:{WARN:#} {}", shown(&warning.to_string())));

@@ -5,8 +5,10 @@
 //! all faults at once, each with its place: the flag, the variable, or the line
 //! of the file. Nothing here opens a backend.
 
+mod envfile;
 mod fault;
 mod file;
+mod laravel;
 mod load;
 mod setting;
 mod suggest;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use crate::capture::{AuditOptions, Delivery, WhenFull};
 use crate::worker::WorkerOptions;
 
+pub use envfile::EnvFile;
 pub use fault::{Fault, Faults, Origin};
 pub use file::ConfigFile;
 pub use setting::{Kind, SETTINGS, Setting};
@@ -31,8 +34,11 @@ pub use template::template;
 pub struct Sources {
     /// Values given as flags.
     pub flags: Vec<Flag>,
-    /// The process's environment; only names that begin with `ANNALS_` matter.
+    /// The process's environment. Names that begin with `ANNALS_` matter, and those of
+    /// an application whose worker's place Annals takes.
     pub environment: Vec<(String, String)>,
+    /// That application's own file of variables, below the process's.
+    pub application: Option<EnvFile>,
     /// The file, if there is one.
     pub file: Option<ConfigFile>,
 }

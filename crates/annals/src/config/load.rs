@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::envfile::Variable;
 use super::fault::{Fault, Faults, Origin};
+use super::laravel;
 use super::setting::{Kind, SETTINGS, Setting};
 use super::suggest::closest;
 use super::value::{Given, Value, shown, validate};
@@ -17,7 +19,7 @@ use crate::worker::WorkerOptions;
 pub(super) type Layer = Vec<(&'static Setting, Origin, Given)>;
 
 /// Variables that the command reads and that are no settings.
-const OTHER_VARIABLES: [&str; 1] = ["ANNALS_CONFIG"];
+const OTHER_VARIABLES: [&str; 2] = ["ANNALS_CONFIG", "ANNALS_ENV_FILE"];
 
 impl Config {
     /// Validates what the sources give, all of it: a value that is overridden
@@ -29,10 +31,12 @@ impl Config {
         let mut faults = Vec::new();
         let mut warnings = Vec::new();
         let mut given = flags(sources, &mut faults);
-        given.extend(environment(sources, &mut warnings));
+        let variables = variables(sources, &mut faults);
+        given.extend(environment(&variables, &mut warnings));
         if let Some(file) = &sources.file {
             given.extend(file.layer(&mut faults));
         }
+        given.extend(laravel::layer(&variables, &mut warnings));
         let mut values: Vec<Option<(Value, Origin)>> = vec![None; SETTINGS.len()];
         for (setting, origin, raw) in given {
             match validate(setting, &raw) {
@@ -93,21 +97,37 @@ fn flags(sources: &Sources, faults: &mut Vec<Fault>) -> Layer {
     layer
 }
 
+/// The process's variables, and those of the application's file that it has not.
+fn variables(sources: &Sources, faults: &mut Vec<Fault>) -> Vec<Variable> {
+    let outside = sources.environment.iter().map(|(name, value)| Variable {
+        name: name.clone(),
+        value: value.clone(),
+        origin: Origin::Variable(name.clone()),
+    });
+    let mut variables: Vec<Variable> = outside.collect();
+    if let Some(file) = &sources.application {
+        let inside = file.variables(&sources.environment, faults);
+        variables.extend(
+            inside
+                .into_iter()
+                .filter(|one| sources.environment.iter().all(|(name, _)| *name != one.name)),
+        );
+    }
+    variables
+}
+
 /// Variables that set nothing are warnings: a container platform may add
 /// `ANNALS_SERVICE_HOST` and its like by itself.
-fn environment(sources: &Sources, warnings: &mut Vec<Fault>) -> Layer {
+fn environment(variables: &[Variable], warnings: &mut Vec<Fault>) -> Layer {
     let mut layer = Layer::new();
-    let mut variables: Vec<_> = sources
-        .environment
-        .iter()
-        .filter(|(name, _)| {
-            name.starts_with("ANNALS_") && !OTHER_VARIABLES.contains(&name.as_str())
-        })
-        .collect();
-    variables.sort();
+    let ours = |one: &&Variable| {
+        one.name.starts_with("ANNALS_") && !OTHER_VARIABLES.contains(&one.name.as_str())
+    };
+    let mut variables: Vec<&Variable> = variables.iter().filter(ours).collect();
+    variables.sort_by(|a, b| a.name.cmp(&b.name));
     let known: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
-    for (name, value) in variables {
-        let origin = Origin::Variable(name.clone());
+    for Variable { name, value, origin } in variables {
+        let origin = origin.clone();
         if let Some(index) = known.iter().position(|variable| variable == name) {
             let setting = &SETTINGS[index];
             let given = match setting.kind {

@@ -110,6 +110,7 @@ fn flags_and_variables_are_named_as_they_were_given() {
         ],
         environment: vec![("ANNALS_CAPTURE_LINGER".to_owned(), "20".to_owned())],
         file: None,
+        application: None,
     };
     assert_eq!(
         faults(&sources),
@@ -198,4 +199,74 @@ fn the_template_changes_nothing_and_uncommented_sets_the_defaults() {
         );
         assert!(default.value.is_none() || set.value == default.value, "{}", set.setting.key);
     }
+}
+
+fn laravel(environment: &[(&str, &str)], file: &str) -> Sources {
+    let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let application = EnvFile { name: ".env".to_owned(), text: file.to_owned() };
+    Sources {
+        environment: environment.iter().map(pair).collect(),
+        application: Some(application),
+        ..Sources::default()
+    }
+}
+
+#[test]
+fn the_file_of_a_laravel_application_is_a_whole_configuration() {
+    let env = "APP_NAME=\"My Shop\"\nAPP_TIMEZONE=Europe/Berlin\nDB_CONNECTION=mysql\nDB_HOST=db\n\
+        DB_DATABASE=shop\nDB_USERNAME=shop\nDB_PASSWORD=\"p@ss/word:1\"\nREDIS_HOST=cache\n\
+        REDIS_PASSWORD=null\nREDIS_PORT=6380\nAUDIT_DRIVER=redis\nAUDIT_REDIS_CONNECTION=audit\n\
+        REDIS_AUDIT_DB=3\nAUDIT_BATCH_SIZE=500\nAUDIT_FLUSH_INTERVAL=2\nAUDIT_PRUNE_DAYS=90\n\
+        AUDIT_MEMORY_LIMIT=256\nAUDIT_SLEEP_MS=500\n";
+    let config = Config::load(&laravel(&[], env)).unwrap();
+    assert_eq!(
+        config.transports,
+        ["redis+list://cache:6380/3?key=my_shop_database_audit_pkg:buffer&timezone=Europe/Berlin"]
+    );
+    assert_eq!(
+        config.store,
+        "mysql://shop:p%40ss%2Fword%3A1@db:3306/shop?layout=laravel&timezone=Europe/Berlin"
+    );
+    assert_eq!(
+        (config.worker.batch_size, config.worker.flush_interval),
+        (500, Duration::from_secs(2))
+    );
+    assert_eq!(config.worker.memory_limit, Some(256 << 20));
+    assert_eq!(config.prune_older_than, Some(Duration::from_secs(90 * 86_400)));
+    let shown = |key: &str| {
+        let resolved = config.settings.iter().find(|resolved| resolved.setting.key == key).unwrap();
+        (resolved.value.clone().unwrap(), resolved.origin.to_string())
+    };
+    assert_eq!(shown("worker.batch_size"), ("500".to_owned(), ".env:14".to_owned()));
+    assert!(!shown("store").0.contains("p%40ss"), "{}", shown("store").0);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn what_is_said_to_annals_counts_more_than_the_applications_variables() {
+    let env = "AUDIT_REDIS_KEY=audits\nREDIS_PREFIX=\nREDIS_URL=tls://u:p@cache:6390\nDB_URL=pgsql://a:b@db/shop\n\
+        AUDIT_BATCH_SIZE=7\nANNALS_WORKER_RETRIES=9\n";
+    let sources = laravel(&[("ANNALS_STORE", "sqlite:s.db"), ("AUDIT_BATCH_SIZE", "8")], env);
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(config.transports, ["rediss+list://u:p@cache:6390/0?key=audits"]);
+    assert_eq!((config.store.as_str(), config.worker.batch_size), ("sqlite:s.db", 8));
+    assert_eq!(config.worker.retries, 9);
+    let config = Config::load(&laravel(&[], env)).unwrap();
+    assert_eq!(config.store, "postgres://a:b@db/shop?layout=laravel");
+}
+
+#[test]
+fn variables_of_other_applications_set_nothing() {
+    let env = "REDIS_HOST=cache\nDB_CONNECTION=mysql\nDB_DATABASE=shop\n";
+    let config = Config::load(&laravel(&[], env)).unwrap();
+    assert_eq!(config.transports, ["sqlite:annals-data/queue.db"]);
+    let sync = Config::load(&laravel(&[], "AUDIT_DRIVER=sync\nDB_CONNECTION=sqlite\n")).unwrap();
+    assert_eq!(sync.transports, ["sqlite:annals-data/queue.db"]);
+    assert_eq!(sync.store, "sqlite:database/database.sqlite?layout=laravel");
+    assert!(
+        sync.warnings[0].to_string().contains("AUDIT_DRIVER")
+            || sync.warnings[0].to_string().starts_with(".env:1")
+    );
+    let told = faults(&laravel(&[], "AUDIT_BATCH_SIZE=many\nAUDIT_PRUNE_DAYS=0\n"));
+    assert!(told.contains(".env:1: ") && told.contains(".env:2: "), "{told}");
 }
