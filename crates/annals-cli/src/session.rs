@@ -67,8 +67,11 @@ impl Session {
         for url in &self.config.transports {
             open.push(transport::open(url).await?);
         }
-        if self.may_spill() || self.spool_path().exists() {
-            open.push(transport::open(&self.spool_url()).await?);
+        let spool = self.spool_url();
+        if !self.config.transports.contains(&spool)
+            && (self.may_spill() || self.spool_path().exists())
+        {
+            open.push(transport::open(&spool).await?);
         }
         Ok(open)
     }
@@ -78,7 +81,9 @@ impl Session {
     pub(crate) async fn existing_transports(&self) -> Result<Vec<Arc<dyn Transport>>, Failure> {
         let mut open = Vec::new();
         let spool = self.spool_url();
-        for url in self.config.transports.iter().chain([&spool]) {
+        let configured = &self.config.transports;
+        let beside = Some(&spool).filter(|spool| !configured.contains(spool));
+        for url in configured.iter().chain(beside) {
             if sqlite_path(url).is_none_or(|path| path.exists()) {
                 open.push(transport::open(url).await?);
             }

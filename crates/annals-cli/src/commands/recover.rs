@@ -1,8 +1,10 @@
 //! `annals recover`: events that were rescued go back into the queue.
 //!
 //! Without files it empties the spool; with files it reads events as the `file:`
-//! mirror writes them. Appending is idempotent, so both may be stopped at any
+//! mirror writes them, or the rescue files of a Laravel application's worker. Appending is idempotent, so both may be stopped at any
 //! point and run again.
+
+mod rescued;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, stdin};
@@ -16,6 +18,7 @@ use annals::transport::{self, Message, Transport, Want};
 use clap::Args;
 use serde_json::json;
 
+use self::rescued::RescueFile;
 use crate::failure::Failure;
 use crate::lines::{self, Line};
 use crate::render::shown;
@@ -39,8 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// Put rescued events back into the queue
 #[derive(Debug, Args)]
 pub(crate) struct Recover {
-    /// Files of events, one JSON object a line, as the file: mirror writes them;
-    /// - is standard input. Without files, the spool is emptied.
+    /// Files of events, one JSON object a line, as the file: mirror writes them, or
+    /// audit_rescue_*.json, as a Laravel application's worker does; - is standard input.
+    /// Without files, the spool is emptied.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -52,9 +56,19 @@ impl Recover {
             return spool(session).await;
         }
         // Opened first, all of them, so that a typing error changes nothing.
-        let mut sources = Vec::new();
+        let (mut sources, mut rescued) = (Vec::new(), Vec::new());
         for path in &self.files {
-            sources.push((path.display().to_string(), open(path)?));
+            match RescueFile::read(path)? {
+                Some(file) => rescued.push(file),
+                None => sources.push((path.display().to_string(), open(path)?)),
+            }
+        }
+        if !rescued.is_empty() {
+            let recovered = rescued::recover(session, rescued).await;
+            if sources.is_empty() {
+                return recovered;
+            }
+            recovered?;
         }
         let queue = session.transport().await?;
         let mut refused = 0;

@@ -11,6 +11,7 @@ mod crash;
 mod damage;
 mod demo;
 mod installation;
+mod laravel;
 mod postgres;
 mod reading;
 mod recording;

@@ -25,6 +25,7 @@ use std::borrow::Cow;
 
 use super::{Secrets, Zone};
 use crate::event::{Actor, Context, Entity, Event, EventId, Object, Text, compact_captured};
+use crate::url::Options;
 use payload::{Payload, Values};
 pub use row::{AuditRow, COLUMNS};
 
@@ -54,6 +55,31 @@ impl Default for Laravel {
 }
 
 impl Laravel {
+    /// The one that the options of a URL describe: `tenant`, `source`, `timezone`, and
+    /// `redact`, further names of fields that hold secrets, with commas between them.
+    ///
+    /// # Errors
+    /// For a time zone that is not known.
+    pub fn of(url: &str) -> Result<Self, String> {
+        Self::take(&mut Options::of(url))
+    }
+
+    /// The same, out of the options.
+    pub(crate) fn take(options: &mut Options<'_>) -> Result<Self, String> {
+        let mut laravel = Self::default();
+        if let Some(zone) = options.take("timezone") {
+            laravel.zone = zone.parse()?;
+        }
+        if let Some(source) = options.take("source") {
+            laravel.source = source.into();
+        }
+        laravel.tenant = options.take("tenant").map(Text::from);
+        if let Some(names) = options.take("redact") {
+            laravel.secrets = laravel.secrets.and(names.split(','));
+        }
+        Ok(laravel)
+    }
+
     /// Reads one payload.
     ///
     /// # Errors

@@ -36,7 +36,6 @@ use async_trait::async_trait;
 
 use super::{Appended, Appender, Record};
 use crate::error::{Error, ErrorKind, Result};
-use crate::foreign::Zone;
 use crate::foreign::laravel::{AuditRow, Laravel};
 use crate::url::{Options, without_secrets};
 use table::{Known, Stopped, Table};
@@ -73,13 +72,7 @@ impl AuditsTable {
         let wrong = |what: String| Error::new(ErrorKind::Usage, format!("open {shown}"), what);
         let mut options = Options::of(url);
         let _ = options.take("layout");
-        let mut laravel = Laravel::default();
-        if let Some(name) = options.take("timezone") {
-            laravel.zone = name.parse::<Zone>().map_err(wrong)?;
-        }
-        if let Some(source) = options.take("source") {
-            laravel.source = source.into();
-        }
+        let laravel = Laravel::take(&mut options).map_err(wrong)?;
         let name = options.take("table").unwrap_or_else(|| "audits".to_owned());
         let rest = options.into_url();
         let table: Box<dyn Table> = match rest.split_once(':') {

@@ -79,6 +79,16 @@ impl SqliteTransport {
         let connection = Connection::open(open, queue::prepare).await?;
         Ok(Self { connection, arrived: Notify::new(), max_bytes })
     }
+
+    /// Keeps among the failed what came from elsewhere and is no event, whole and with
+    /// the reason; what is there already is not kept twice. Answers how many are new.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn keep_failed(&self, failed: Vec<(Message, String)>) -> Result<usize> {
+        let work = move |db: &mut _| queue::keep_failed(db, &failed);
+        self.connection.call("keep the failed in", work).await
+    }
 }
 
 #[async_trait]

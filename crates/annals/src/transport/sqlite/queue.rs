@@ -333,6 +333,31 @@ pub(super) fn bury(db: &mut Connection, burials: &[(Receipt, String)]) -> Result
     Ok(valid)
 }
 
+/// Puts events among the failed that were never in the queue, each once.
+pub(super) fn keep_failed(
+    db: &mut Connection,
+    failed: &[(Message, String)],
+) -> Result<usize, Failure> {
+    let transaction = synced(db)?;
+    let mut kept = 0;
+    for (message, reason) in failed {
+        kept += transaction
+            .prepare_cached(
+                "INSERT INTO annals_failed (id, body, reason, attempts, failed_at) \
+                 SELECT ?1, ?2, ?3, 0, ?4 \
+                 WHERE NOT EXISTS (SELECT 1 FROM annals_failed WHERE id = ?1 AND body = ?2)",
+            )?
+            .execute(params![
+                message.id.as_bytes().as_slice(),
+                message.body,
+                reason,
+                Timestamp::now().as_micros()
+            ])?;
+    }
+    transaction.commit()?;
+    Ok(kept)
+}
+
 pub(super) fn buried(
     db: &mut Connection,
     after: Option<u64>,

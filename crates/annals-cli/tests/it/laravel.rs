@@ -1,0 +1,107 @@
+//! The command in the place of a Laravel application's daemon.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use annals_testbed::postgres::Postgres;
+use annals_testbed::required;
+use serde_json::Value;
+
+use crate::installation::Installation;
+
+/// What a running application, and its daemon, wrote.
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../annals/tests/fixtures/laravel").join(name)
+}
+
+fn rescue_files() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(fixture(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn ids(rows: &[Value]) -> BTreeSet<String> {
+    rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Whether the application's table on PostgreSQL takes a row.
+fn fits(row: &Value) -> bool {
+    let short = |name: &str| row[name].as_str().is_none_or(|text| text.chars().count() <= 255);
+    row["auditable_id"].as_str().unwrap().parse::<i64>().is_ok()
+        && short("url")
+        && short("user_agent")
+}
+
+#[test]
+fn rescue_files_are_recovered_row_by_row_and_moved_aside() {
+    let Some(server) = required(Postgres::shared()) else { return };
+    let url = server.database();
+    let database = url.rsplit('/').next().unwrap();
+    server.sql(database, &std::fs::read_to_string(fixture("audits_ddl_pgsql.sql")).unwrap());
+    let here = Installation::new();
+    here.write(
+        ".env",
+        &format!("AUDIT_DRIVER=redis\nDB_URL={url}\nREDIS_HOST=127.0.0.1\nREDIS_PORT=1\n"),
+    );
+    let mut rows = Vec::new();
+    let mut arguments = vec!["recover".to_owned(), "--env-file".to_owned(), ".env".to_owned()];
+    for path in rescue_files() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let file: Value = serde_json::from_str(&text).unwrap();
+        rows.extend(file["data"].as_array().unwrap().clone());
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        here.write(&name, &text);
+        arguments.push(name);
+    }
+    let damaged = "audit_rescue_2026-11-22_02-00-00_00000000.json";
+    let good_row = rows[0].to_string().replace(rows[0]["id"].as_str().unwrap(), "0");
+    here.write(damaged, &format!("{{\"error\":\"\",\"data\":[{{\"id\":\"x\"}},{good_row},7]}}"));
+    arguments.push(damaged.to_owned());
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let recovered = here.run(&arguments);
+    let (good, bad): (Vec<Value>, Vec<Value>) = rows.into_iter().partition(fits);
+    assert!(!bad.is_empty() && good.len() > 250, "{} {}", good.len(), bad.len());
+    let there = |column: &str| -> BTreeSet<String> {
+        let sql = format!("SELECT {column} FROM audits");
+        server.sql(database, &sql).lines().map(str::to_owned).collect()
+    };
+    assert_eq!(there("id::text"), ids(&good), "{recovered:?}");
+    // Bad rows: those that the table refuses, two that are no rows, and one whose id is no UUID.
+    assert_eq!(recovered.status, 1, "{recovered:?}");
+    let failed = here.ok(&[
+        "failed",
+        "list",
+        "--json",
+        "--env-file",
+        ".env",
+        "--transport",
+        "sqlite:annals-data/spool.db",
+    ]);
+    assert_eq!(failed.lines().count(), bad.len() + 3, "{failed}");
+    for expected in ["type bigint", "without event", "invalid type: integer `7`", "type uuid"] {
+        assert!(failed.contains(expected), "{expected}: {failed}");
+    }
+    // Moved aside, and again: nothing changes.
+    for name in arguments.iter().skip(3) {
+        assert!(!here.path(name).exists(), "{name}");
+        std::fs::rename(here.path(&format!("{name}.recovered")), here.path(name)).unwrap();
+    }
+    let again = here.run(&arguments);
+    assert_eq!(there("id::text"), ids(&good), "{again:?}");
+    assert_eq!(again.status, 1);
+}
+
+#[test]
+fn a_rescue_file_that_is_none_is_left_where_it_is() {
+    let here = Installation::new();
+    let name = "audit_rescue_2026-11-22_02-00-00_11111111.json";
+    here.write(name, "{\"error\":\"x\",\"data\":[{\"id\":");
+    let refused = here.run(&["recover", name]);
+    assert_eq!(refused.status, 1);
+    assert!(refused.stderr.contains(name) && refused.stderr.contains("EOF"), "{refused:?}");
+    assert!(here.path(name).exists());
+}
