@@ -1,6 +1,7 @@
 //! `annals prune`: remove old events.
 
 use annals::config::Flag;
+use annals::store::laravel::AuditsTable;
 use annals::store::{self, PrunePlan, Removed};
 use annals::{Actor, Timestamp};
 use clap::Args;
@@ -37,12 +38,27 @@ impl Prune {
                 .hint("give --older-than 90d, or set `prune.older_than`"));
         };
         let mut signals = Signals::listen()?;
-        let store = session.store().await?;
         let before = Timestamp::now().before(age);
+        let mut so_far = Removed::default();
+        if AuditsTable::is_named_by(&session.config.store) {
+            let table = AuditsTable::open(&session.config.store).await?;
+            let plan = table.prune_plan(before).await?;
+            if self.dry_run {
+                return tell(session, &plan, before, None);
+            }
+            let pruned = tokio::select! {
+                name = signals.next() => Err(name),
+                pruned = table.prune(before, |removed| so_far = removed) => Ok(pruned?),
+            };
+            return match pruned {
+                Ok(removed) => tell(session, &plan, before, Some(removed)),
+                Err(name) => Err(cut_short(name, so_far)),
+            };
+        }
+        let store = session.store().await?;
         if self.dry_run {
             return tell(session, &store.prune_plan(before).await?, before, None);
         }
-        let mut so_far = Removed::default();
         let pruned = tokio::select! {
             name = signals.next() => Err(name),
             pruned = store::prune(&*store, before, by(), |removed| {
@@ -52,13 +68,15 @@ impl Prune {
         };
         match pruned {
             Ok(pruned) => tell(session, &pruned.plan, before, Some(pruned.removed)),
-            Err(name) => Err(Failure::failed(format!(
-                "{name}: stopped after {} were removed",
-                plural(so_far.events, "event")
-            ))
-            .hint("run it again to go on")),
+            Err(name) => Err(cut_short(name, so_far)),
         }
     }
+}
+
+fn cut_short(name: &str, so_far: Removed) -> Failure {
+    let removed = plural(so_far.events, "event");
+    Failure::failed(format!("{name}: stopped after {removed} were removed"))
+        .hint("run it again to go on")
 }
 
 /// Who prunes: the user of the operating system whose process this is, by number,
@@ -94,16 +112,21 @@ fn sentence(url: &str, plan: &PrunePlan, before: Timestamp, removed: Option<Remo
     };
     match removed {
         None => format!(
-            "would remove {} ({}) that occurred before {limit}{span}; store {url}",
+            "would remove {}{} that occurred before {limit}{span}; store {url}",
             plural(plan.events, "event"),
-            bytes(plan.bytes),
+            size(plan.bytes, plan.events),
         ),
         Some(removed) => format!(
-            "removed {} ({}) that occurred before {limit}{span}; store {url}",
+            "removed {}{} that occurred before {limit}{span}; store {url}",
             plural(removed.events, "event"),
-            bytes(removed.bytes),
+            size(removed.bytes, removed.events),
         ),
     }
+}
+
+/// Bytes in brackets; an application's own table does not say how many there are.
+fn size(of: u64, events: u64) -> String {
+    if of == 0 && events > 0 { String::new() } else { format!(" ({})", bytes(of)) }
 }
 
 #[cfg(test)]

@@ -105,3 +105,27 @@ fn a_rescue_file_that_is_none_is_left_where_it_is() {
     assert!(refused.stderr.contains(name) && refused.stderr.contains("EOF"), "{refused:?}");
     assert!(here.path(name).exists());
 }
+
+#[test]
+fn old_rows_of_the_applications_table_are_pruned_in_its_own_time() {
+    let Some(server) = required(Postgres::shared()) else { return };
+    let url = server.database();
+    let database = url.rsplit('/').next().unwrap();
+    server.sql(database, &std::fs::read_to_string(fixture("audits_ddl_pgsql.sql")).unwrap());
+    server.sql(
+        database,
+        "INSERT INTO audits SELECT gen_random_uuid(), 'created', 'App', n, NULL, NULL, NULL, NULL, NULL, NULL, \
+         (now() AT TIME ZONE 'Asia/Tokyo') - n * interval '1 hour' + interval '1 minute' \
+         FROM generate_series(1, 2400) AS n",
+    );
+    let here = Installation::new();
+    let env = format!("APP_TIMEZONE=Asia/Tokyo\nAUDIT_PRUNE_DAYS=50\nDB_URL={url}\n");
+    here.write(".env", &env);
+    let planned = here.ok(&["prune", "--dry-run", "--env-file", ".env"]);
+    assert!(planned.starts_with("would remove 1,200 events that occurred before"), "{planned}");
+    let removed = here.ok(&["prune", "--env-file", ".env"]);
+    assert!(removed.starts_with("removed 1,200 events that occurred before"), "{removed}");
+    assert_eq!(server.sql(database, "SELECT count(*), max(auditable_id) FROM audits"), "1200|1200");
+    let none = here.ok(&["prune", "--env-file", ".env"]);
+    assert!(none.starts_with("removed 0 events"), "{none}");
+}

@@ -31,11 +31,14 @@ mod table;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::time::sleep;
 
-use super::{Appended, Appender, Record};
+use super::{Appended, Appender, PrunePlan, Record, Removed};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Timestamp;
 use crate::foreign::laravel::{AuditRow, Laravel};
 use crate::url::{Options, without_secrets};
 use table::{Known, Stopped, Table};
@@ -43,6 +46,9 @@ use table::{Known, Stopped, Table};
 /// Rows of one batch that are found out one by one, at most; of a batch with more, the
 /// worker tries each half.
 const BAD_ROWS: usize = 16;
+
+/// Rows that one step of a prune removes, at most.
+const PRUNED: usize = 500;
 
 /// How often the database may say that an id is there which then is not.
 const LOOKUPS: usize = 3;
@@ -90,6 +96,49 @@ impl AuditsTable {
             }
         };
         Ok(Self { laravel, table })
+    }
+
+    /// What [`Self::prune`] would remove.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn prune_plan(&self, before: Timestamp) -> Result<PrunePlan> {
+        let older = self.table.older_than(self.laravel.zone.write(before)).await?;
+        let read = |text: &String| self.laravel.zone.read(text).ok();
+        Ok(PrunePlan {
+            events: older.rows,
+            bytes: 0,
+            oldest: older.span.as_ref().and_then(|(first, _)| read(first)),
+            newest: older.span.as_ref().and_then(|(_, last)| read(last)),
+            below: 0,
+        })
+    }
+
+    /// Removes the rows that were created before `before`, in bounded steps between
+    /// which others get their turn, and calls `progress` with what was removed so far
+    /// after each. Nothing is kept of them; the table has no proof.
+    ///
+    /// # Errors
+    /// If the table cannot be written; what was removed so far stays removed.
+    pub async fn prune(
+        &self,
+        before: Timestamp,
+        mut progress: impl FnMut(Removed),
+    ) -> Result<Removed> {
+        let time = self.laravel.zone.write(before);
+        let mut removed = Removed::default();
+        loop {
+            let began = Instant::now();
+            let step = self.table.remove(time.clone(), PRUNED).await?;
+            if step == 0 {
+                return Ok(removed);
+            }
+            removed.events += step;
+            progress(removed);
+            // Half of the time is the others'.
+            let pause = began.elapsed();
+            sleep(pause.clamp(Duration::from_millis(1), Duration::from_millis(250))).await;
+        }
     }
 
     /// Loads what is `left` of the rows, and notes what became of each.

@@ -10,13 +10,16 @@ use sqlx::postgres::{PgDatabaseError, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::OnceCell;
 
-use super::table::{Known, Stopped, Table};
+use super::table::{Known, Older, Stopped, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign::laravel::{AuditRow, COLUMNS};
-use crate::postgres::{Failure, Pool, Server};
+use crate::postgres::{Failure, Pool, Server, number};
 
 /// Bytes from which on rows are copied; see the same of [`crate::store::postgres`].
 const COPIED: usize = 256 * 1024;
+
+/// The place of that column among [`COLUMNS`].
+const CREATED_AT: usize = COLUMNS.len() - 1;
 
 /// The table in a PostgreSQL database.
 pub(super) struct PostgresTable {
@@ -144,6 +147,46 @@ impl Table for PostgresTable {
                     }
                 }
                 Ok::<_, sqlx::Error>(known)
+            })
+            .await
+    }
+
+    async fn older_than(&self, time: String) -> Result<Older> {
+        let found = self.found().await?;
+        let ask = format!(
+            "SELECT count(*), min(created_at)::text, max(created_at)::text FROM {} WHERE created_at < $1::text::{}",
+            found.name, found.types[CREATED_AT],
+        );
+        self.server
+            .call("look for old rows in", move |pool| async move {
+                let mut connection = pool.connect().await?;
+                let ask = connection.query(AssertSqlSafe(ask)).bind(time);
+                let row = ask.fetch_one(&mut *connection).await?;
+                connection.commit().await?;
+                let (first, last): (Option<String>, Option<String>) =
+                    (row.try_get(1)?, row.try_get(2)?);
+                let rows = row.try_get::<i64, _>(0)?.unsigned_abs();
+                Ok::<_, sqlx::Error>(Older { rows, span: first.zip(last) })
+            })
+            .await
+    }
+
+    async fn remove(&self, time: String, limit: usize) -> Result<u64> {
+        let found = self.found().await?;
+        let (name, of) = (&found.name, &found.types[CREATED_AT]);
+        // Who also prunes has those rows: the next step finds others.
+        let delete = format!(
+            "DELETE FROM {name} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {name} \
+             WHERE created_at < $1::text::{of} ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))"
+        );
+        self.server
+            .brief("remove old rows from", move |pool| async move {
+                let mut connection = pool.connect().await?;
+                let delete =
+                    connection.query(AssertSqlSafe(delete)).bind(time).bind(number(limit as u64));
+                let removed = delete.execute(&mut *connection).await?.rows_affected();
+                connection.commit().await?;
+                Ok::<_, sqlx::Error>(removed)
             })
             .await
     }

@@ -8,7 +8,7 @@ use rusqlite::ffi::{
 };
 use rusqlite::{ErrorCode, OptionalExtension, TransactionBehavior, params_from_iter};
 
-use super::table::{Known, Stopped, Table};
+use super::table::{Known, Older, Stopped, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign::laravel::{AuditRow, COLUMNS};
 use crate::sqlite::{Connection, Failure, Journal, Open};
@@ -89,6 +89,32 @@ impl Table for SqliteTable {
             Ok(known)
         };
         self.connection.call("look for rows in", work).await
+    }
+
+    async fn older_than(&self, time: String) -> Result<Older> {
+        let ask = format!(
+            "SELECT count(*), min(\"created_at\"), max(\"created_at\") FROM {} WHERE \"created_at\" < ?1",
+            quoted(&self.name)
+        );
+        let work = move |connection: &mut rusqlite::Connection| {
+            Ok(connection.query_row(&ask, [time], |row| {
+                let (first, last): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
+                Ok(Older { rows: row.get(0)?, span: first.zip(last) })
+            })?)
+        };
+        self.connection.call("look for old rows in", work).await
+    }
+
+    async fn remove(&self, time: String, limit: usize) -> Result<u64> {
+        let table = quoted(&self.name);
+        let delete = format!(
+            "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE \"created_at\" < ?1 \
+             ORDER BY \"created_at\" LIMIT ?2)"
+        );
+        let work = move |connection: &mut rusqlite::Connection| {
+            Ok(connection.execute(&delete, (time, limit))? as u64)
+        };
+        self.connection.call("remove old rows from", work).await
     }
 }
 

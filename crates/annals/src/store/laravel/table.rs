@@ -18,6 +18,20 @@ pub(super) trait Table: Send + Sync + fmt::Debug {
 
     /// Looks which of the rows are there, and whether with the same content.
     async fn compare(&self, rows: &[&AuditRow<'_>]) -> Result<Vec<Known>>;
+
+    /// Which rows were created before a time, as the application writes times.
+    async fn older_than(&self, time: String) -> Result<Older>;
+
+    /// Removes up to `limit` of them, the oldest first; answers how many.
+    async fn remove(&self, time: String, limit: usize) -> Result<u64>;
+}
+
+/// Rows that are older than a time.
+#[derive(Debug, Default)]
+pub(super) struct Older {
+    pub(super) rows: u64,
+    /// When the first and the last of them were created.
+    pub(super) span: Option<(String, String)>,
 }
 
 /// Why rows were not inserted.
