@@ -60,6 +60,16 @@ impl Certificates {
         ]
     }
 
+    /// The settings of a Redis server that shows the certificate.
+    #[must_use]
+    pub fn redis_settings(&self) -> [String; 3] {
+        [
+            format!("tls-cert-file {}", self.path("server.pem").display()),
+            format!("tls-key-file {}", self.path("server.key").display()),
+            format!("tls-ca-cert-file {}", self.authority().display()),
+        ]
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

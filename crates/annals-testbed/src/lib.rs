@@ -16,6 +16,7 @@ mod packages;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
+pub mod redis;
 
 /// What a test does without its server: nothing, and it says why. With `CI` set
 /// that is a failure, since there nothing may be skipped unseen.
