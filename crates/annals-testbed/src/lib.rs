@@ -12,6 +12,7 @@
 pub mod certificates;
 pub mod disk;
 pub mod outcome;
+pub mod mariadb;
 mod packages;
 pub mod pgbouncer;
 pub mod postgres;
