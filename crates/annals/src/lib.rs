@@ -36,6 +36,8 @@ pub mod worker;
 mod postgres;
 #[cfg(any(feature = "file", feature = "sqlite"))]
 mod private;
+#[cfg(feature = "postgres")]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 

@@ -1,49 +1,34 @@
-//! A PostgreSQL server: reached through a pool of connections, on a thread of its
-//! own.
+//! A PostgreSQL server: where it is, how to be its guest, and what its errors mean.
 //!
-//! Shared by the transport and the store. All of a pool's work runs on that
-//! thread's small runtime, so that it serves callers under any executor, and
-//! callers whose own runtime has ended; a call that its caller gave up is finished
-//! all the same.
+//! Shared by the transport and the store.
 
-mod pool;
 pub(crate) mod schema;
 mod settings;
 mod time;
 
-use std::fmt;
-use std::future::Future;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sqlx::postgres::PgDatabaseError;
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use sqlx::postgres::{PgDatabaseError, PgListener, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, Postgres};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sql::{self, Dialect};
 use crate::url::without_secrets;
 
-pub(crate) use pool::{Connection, Pool};
-use settings::Settings;
+pub(crate) use crate::sql::{Failure, micros, number};
+use schema::Schema;
+pub(crate) use settings::Settings;
 pub(crate) use time::Time;
 
 /// The first version whose SQL we speak.
 const FIRST_VERSION: i32 = 130_000;
 
+/// A connection of its pool.
+pub(crate) type Connection = sql::Connection<Settings>;
+/// The connections of one server.
+pub(crate) type Pool = sql::Pool<Settings>;
 /// A pool of connections to one database.
-pub(crate) struct Server {
-    pool: Pool,
-    /// How long a call may take that is a few statements.
-    patience: Option<Duration>,
-    url: String,
-    what: &'static str,
-    runtime: Handle,
-    /// Dropped to end the thread.
-    running: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub(crate) type Server = sql::Server<Settings>;
 
 impl Server {
     /// The database of a `postgres://` URL, to which the first call connects.
@@ -60,21 +45,57 @@ impl Server {
         let shown = without_secrets(url);
         let doing = format!("open {what} {shown}");
         let settings = Settings::of(url, &doing, settings)?;
-        let (runtime, running, thread) = thread_of_its_own()
-            .map_err(|error| Error::new(ErrorKind::Away, doing, format!("no thread: {error}")))?;
-        let patience = settings.patience();
-        let (pool, url) = (Pool::new(settings), shown);
-        let (running, thread) = (Some(running), Some(thread));
-        Ok(Self { pool, patience, url, what, runtime, running, thread })
+        Self::of(settings, shown, what)
+    }
+}
+
+impl Dialect for Settings {
+    type Database = Postgres;
+
+    const THREAD: &'static str = "annals-postgres";
+
+    fn max_connections(&self) -> u32 {
+        self.max_connections
     }
 
-    /// Sees to it that the server can serve us.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Usage`] if it is too old, or its database is not in UTF-8;
-    /// otherwise why it cannot be reached.
-    pub(crate) async fn check(&self) -> Result<()> {
-        let (version, encoding): (i32, String) = self
+    fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.patience()
+    }
+
+    fn lent(&self) -> Option<String> {
+        self.pgbouncer.then(|| self.for_transaction())
+    }
+
+    async fn open(&self) -> sqlx::Result<PgConnection> {
+        let mut connection = self.options.connect().await?;
+        if !self.pgbouncer {
+            let (names, values): (Vec<&str>, Vec<&str>) = self.of_session().unzip();
+            sqlx::query(
+                "SELECT set_config(name, value, false) \
+                 FROM unnest($1::text[], $2::text[]) AS s (name, value)",
+            )
+            .bind(names)
+            .bind(values)
+            .execute(&mut connection)
+            .await?;
+        }
+        Ok(connection)
+    }
+
+    async fn run(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
+        connection.execute(AssertSqlSafe(sql)).await.map(drop)
+    }
+
+    fn explain(doing: String, error: sqlx::Error) -> Error {
+        explain(doing, error)
+    }
+
+    async fn check(server: &Server) -> Result<()> {
+        let (version, encoding): (i32, String) = server
             .call("connect to", |pool| async move {
                 let mut connection = pool.connect().await?;
                 let ask = connection.row(
@@ -87,7 +108,7 @@ impl Server {
             })
             .await?;
         let refuse = |found: String, hint| {
-            Err(Error::new(ErrorKind::Usage, self.doing("open"), found).hint(hint))
+            Err(Error::new(ErrorKind::Usage, server.doing("open"), found).hint(hint))
         };
         match version {
             ..FIRST_VERSION => refuse(
@@ -102,108 +123,30 @@ impl Server {
         }
     }
 
-    /// What is being done with it, for messages: "open the transport …".
-    pub(crate) fn doing(&self, what: &str) -> String {
-        format!("{what} {} {}", self.what, self.url)
+    async fn found(schema: &Schema, connection: &mut Connection) -> sqlx::Result<Option<usize>> {
+        schema::found(schema, connection).await
     }
 
-    /// The database's URL, without password.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+    async fn migrate(schema: &'static Schema, pool: Pool) -> sqlx::Result<usize> {
+        schema::migrate(schema, pool).await
     }
+}
 
-    /// The pool, for a task that is spawned.
-    pub(crate) fn pool(&self) -> Pool {
-        self.pool.clone()
-    }
-
-    /// Runs a task beside the calls.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        self.runtime.spawn(task).abort_handle()
-    }
-
-    /// As [`Self::call`], for work of a few statements: given up when a network that
-    /// went silent is all there is to wait for. The server ends each statement in its
-    /// own time, and can no longer say so.
-    pub(crate) async fn brief<T, E, F>(
-        &self,
-        doing: &'static str,
-        work: impl FnOnce(Pool) -> F + Send + 'static,
-    ) -> Result<T>
-    where
-        T: Send + 'static,
-        E: Into<Failure> + Send + 'static,
-        F: Future<Output = Result<T, E>> + Send + 'static,
-    {
-        let Some(patience) = self.patience else { return self.call(doing, work).await };
-        self.call(doing, move |pool| async move {
-            match timeout(patience, work(pool)).await {
-                Ok(done) => done.map_err(Into::into),
-                Err(_) => Err(Failure::Sql(pool::no_answer())),
-            }
-        })
-        .await
-    }
-
-    /// Does `work` with a connection of the pool. An error is told as having
-    /// happened while `doing` something.
-    pub(crate) async fn call<T, E, F>(
-        &self,
-        doing: &'static str,
-        work: impl FnOnce(Pool) -> F + Send + 'static,
-    ) -> Result<T>
-    where
-        T: Send + 'static,
-        E: Into<Failure> + Send + 'static,
-        F: Future<Output = Result<T, E>> + Send + 'static,
-    {
-        let pool = self.pool.clone();
-        match self.runtime.spawn(async move { work(pool).await }).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(failure)) => Err(match failure.into() {
-                Failure::Sql(error) => explain(format!("{doing} {}", self.url), error),
-                Failure::Told(error) => error,
-            }),
-            Err(_) => {
-                let what = "its thread has stopped";
-                Err(Error::new(ErrorKind::Closed, format!("use {}", self.url), what))
-            }
+impl Pool {
+    /// Hears the server's notifications; `None` where there are none to be heard,
+    /// because no session is ours for longer than a transaction.
+    pub(crate) async fn listener(&self) -> sqlx::Result<Option<PgListener>> {
+        let settings = self.settings();
+        if settings.pgbouncer {
+            return Ok(None);
         }
-    }
-}
-
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("url", &self.url).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.running.take());
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has nothing left to wait for.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Why a piece of work failed: as the driver says, or as we already did.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    Sql(sqlx::Error),
-    Told(Error),
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Sql(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Told(error)
+        let alone = PgPoolOptions::new()
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .acquire_timeout(settings.connect_timeout)
+            .connect_lazy_with(settings.options.clone());
+        PgListener::connect_with(&alone).await.map(Some)
     }
 }
 
@@ -224,31 +167,6 @@ pub(crate) async fn find_table(connection: &mut Connection, name: &str) -> Resul
     Err(Error::new(ErrorKind::Usage, doing, "there is no such table in the search path")
         .hint("write SCHEMA.TABLE, and quote what is not in lower case: 'public.\"Order\"'")
         .into())
-}
-
-/// A number as PostgreSQL's int8 holds it.
-pub(crate) fn number(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A duration in microseconds, as PostgreSQL's int8 holds it.
-pub(crate) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-type Thread = (Handle, oneshot::Sender<()>, JoinHandle<()>);
-
-/// A runtime on a thread of its own, until the sender is dropped.
-fn thread_of_its_own() -> std::io::Result<Thread> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    let (running, ended) = oneshot::channel::<()>();
-    let thread =
-        std::thread::Builder::new().name("annals-postgres".to_owned()).spawn(move || {
-            // An error is what tells that the sender is gone.
-            let _ = runtime.block_on(ended);
-        })?;
-    Ok((handle, running, thread))
 }
 
 /// The SQLSTATE of what our own functions refuse.

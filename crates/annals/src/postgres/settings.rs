@@ -44,7 +44,7 @@ const DRIVERS: [&str; 14] = [
 ];
 
 /// How connections are made, and what holds on them.
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub(super) options: PgConnectOptions,
     pub(super) max_connections: u32,
     pub(super) connect_timeout: Duration,

@@ -10,13 +10,17 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgArguments, PgListener, PgPoolOptions, PgRow};
 use sqlx::query::{Query, QueryAs, QueryScalar};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, FromRow, PgConnection, Postgres, SqlSafeStr};
+use sqlx::{Database, FromRow, IntoArguments, SqlSafeStr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::settings::Settings;
+use super::Dialect;
+
+/// The driver's connection, a statement's values, and a row of the answer.
+type Raw<D> = <<D as Dialect>::Database as Database>::Connection;
+type Values<D> = <<D as Dialect>::Database as Database>::Arguments;
+type Row<D> = <<D as Dialect>::Database as Database>::Row;
 
 /// How long a connection is kept that nobody uses: what lies between may forget it.
 const IDLE: Duration = Duration::from_secs(60);
@@ -26,65 +30,73 @@ const IDLE: Duration = Duration::from_secs(60);
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// The connections of one server, as many as its settings allow.
-#[derive(Clone)]
-pub(crate) struct Pool(Arc<Shared>);
+pub(crate) struct Pool<D: Dialect>(Arc<Shared<D>>);
 
-struct Shared {
-    settings: Settings,
+impl<D: Dialect> Clone for Pool<D> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Shared<D: Dialect> {
+    settings: D,
     /// One for each connection that may be open.
     permits: Arc<Semaphore>,
     /// What nobody uses now; the last that was used is the first to be used again.
-    idle: Mutex<Vec<Session>>,
+    idle: Mutex<Vec<Session<D>>>,
 }
 
 /// An open connection, and how old it is.
-struct Session {
-    connection: PgConnection,
+struct Session<D: Dialect> {
+    connection: Raw<D>,
     opened: Instant,
     used: Instant,
 }
 
-impl Shared {
-    fn idle(&self) -> MutexGuard<'_, Vec<Session>> {
+impl<D: Dialect> Shared<D> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Session<D>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pool {
+impl<D: Dialect> Pool<D> {
     /// Connects when it is first asked.
-    pub(super) fn new(settings: Settings) -> Self {
-        let permits = Arc::new(Semaphore::new(settings.max_connections as usize));
+    pub(super) fn new(settings: D) -> Self {
+        let permits = Arc::new(Semaphore::new(settings.max_connections() as usize));
         Self(Arc::new(Shared { settings, permits, idle: Mutex::default() }))
     }
 
+    /// What the URL said.
+    pub(crate) fn settings(&self) -> &D {
+        &self.0.settings
+    }
+
     /// A connection for one statement, or for several that need not belong together.
-    /// It ends with [`Connection::commit`]: behind PgBouncer the statements are a
-    /// transaction all the same.
-    pub(crate) async fn connect(&self) -> sqlx::Result<Connection> {
-        match self.0.settings.pgbouncer {
-            true => self.begin("BEGIN").await,
-            false => self.outside().await,
+    /// It ends with [`Connection::commit`]: where connections are lent for one
+    /// transaction only, the statements are one all the same.
+    pub(crate) async fn connect(&self) -> sqlx::Result<Connection<D>> {
+        match self.0.settings.lent() {
+            Some(_) => self.begin("BEGIN").await,
+            None => self.outside().await,
         }
     }
 
     /// A connection within a transaction, begun with these words.
-    pub(crate) async fn begin(&self, begin: &'static str) -> sqlx::Result<Connection> {
+    pub(crate) async fn begin(&self, begin: &'static str) -> sqlx::Result<Connection<D>> {
         let mut connection = self.outside().await?;
-        match self.0.settings.pgbouncer {
-            false => connection.execute(begin).await?,
+        let begin = match self.0.settings.lent() {
+            None => begin.to_owned(),
             // Nothing that is set may stay on a connection that others get next.
-            true => {
-                let set = self.0.settings.for_transaction();
-                connection.execute(AssertSqlSafe(format!("{begin}; {set}"))).await?
-            }
+            Some(set) => format!("{begin}; {set}"),
         };
+        D::run(&mut connection, begin).await?;
         connection.open = true;
         Ok(connection)
     }
 
     /// A connection for statements that cannot be in a transaction, and have no values.
-    pub(crate) async fn outside(&self) -> sqlx::Result<Connection> {
-        let within = self.0.settings.connect_timeout;
+    pub(crate) async fn outside(&self) -> sqlx::Result<Connection<D>> {
+        let within = self.0.settings.connect_timeout();
         let acquire = timeout(within, Arc::clone(&self.0.permits).acquire_owned()).await;
         let permit = acquire.map_err(|_| sqlx::Error::PoolTimedOut)?;
         let permit = permit.map_err(|_| sqlx::Error::PoolClosed)?;
@@ -92,51 +104,23 @@ impl Pool {
             Some(session) => session,
             None => timeout(within, self.open()).await.map_err(|_| no_answer())??,
         };
-        let named = !self.0.settings.pgbouncer;
+        let named = self.0.settings.lent().is_none();
         let end = End { pool: Arc::clone(&self.0), good: false };
         Ok(Connection { session, named, open: false, end, _permit: permit })
     }
 
     /// A connection that is open and idle; those that were so for long are given up.
-    fn lend(&self) -> Option<Session> {
+    fn lend(&self) -> Option<Session<D>> {
         let mut idle = self.0.idle();
         let now = Instant::now();
         idle.retain(|session| now.duration_since(session.used) < IDLE);
         idle.pop()
     }
 
-    async fn open(&self) -> sqlx::Result<Session> {
-        let settings = &self.0.settings;
-        let mut connection = settings.options.connect().await?;
-        if !settings.pgbouncer {
-            let (names, values): (Vec<&str>, Vec<&str>) = settings.of_session().unzip();
-            sqlx::query(
-                "SELECT set_config(name, value, false) \
-                 FROM unnest($1::text[], $2::text[]) AS s (name, value)",
-            )
-            .bind(names)
-            .bind(values)
-            .execute(&mut connection)
-            .await?;
-        }
+    async fn open(&self) -> sqlx::Result<Session<D>> {
+        let connection = self.0.settings.open().await?;
         let now = Instant::now();
         Ok(Session { connection, opened: now, used: now })
-    }
-
-    /// Hears the server's notifications; `None` where there are none to be heard,
-    /// because no session is ours for longer than a transaction.
-    pub(crate) async fn listener(&self) -> sqlx::Result<Option<PgListener>> {
-        let settings = &self.0.settings;
-        if settings.pgbouncer {
-            return Ok(None);
-        }
-        let alone = PgPoolOptions::new()
-            .max_connections(1)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .acquire_timeout(settings.connect_timeout)
-            .connect_lazy_with(settings.options.clone());
-        PgListener::connect_with(&alone).await.map(Some)
     }
 }
 
@@ -147,23 +131,23 @@ pub(super) fn no_answer() -> sqlx::Error {
 /// A connection that is the caller's until it is dropped, and perhaps a transaction
 /// on it. One that nobody ended may be in any state: it is closed, and whatever was
 /// open on it taken back.
-pub(crate) struct Connection {
-    session: Session,
+pub(crate) struct Connection<D: Dialect> {
+    session: Session<D>,
     /// Whether statements are prepared once and found again by their names.
     named: bool,
     /// Whether a transaction is open.
     open: bool,
-    end: End,
+    end: End<D>,
     _permit: OwnedSemaphorePermit,
 }
 
 /// How the use of a connection ended.
-struct End {
-    pool: Arc<Shared>,
+struct End<D: Dialect> {
+    pool: Arc<Shared<D>>,
     good: bool,
 }
 
-impl Drop for End {
+impl<D: Dialect> Drop for End<D> {
     fn drop(&mut self) {
         // Where one connection has ended badly, the others may have too.
         if !self.good {
@@ -172,18 +156,21 @@ impl Drop for End {
     }
 }
 
-impl Connection {
+impl<D: Dialect> Connection<D> {
     /// A statement to be run on this connection.
-    pub(crate) fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
+    pub(crate) fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q, D::Database, Values<D>> {
         sqlx::query(sql).persistent(self.named)
     }
 
     /// A statement with its values.
-    pub(crate) fn query_with<'q>(
+    pub(crate) fn query_with<'q, A>(
         &self,
         sql: impl SqlSafeStr,
-        values: PgArguments,
-    ) -> Query<'q, Postgres, PgArguments> {
+        values: A,
+    ) -> Query<'q, D::Database, A>
+    where
+        A: IntoArguments<D::Database>,
+    {
         sqlx::query_with(sql, values).persistent(self.named)
     }
 
@@ -191,17 +178,17 @@ impl Connection {
     pub(crate) fn scalar<'q, T>(
         &self,
         sql: impl SqlSafeStr,
-    ) -> QueryScalar<'q, Postgres, T, PgArguments>
+    ) -> QueryScalar<'q, D::Database, T, Values<D>>
     where
-        (T,): for<'r> FromRow<'r, PgRow>,
+        (T,): for<'r> FromRow<'r, Row<D>>,
     {
         sqlx::query_scalar(sql).persistent(self.named)
     }
 
     /// A statement that answers tuples.
-    pub(crate) fn row<'q, T>(&self, sql: impl SqlSafeStr) -> QueryAs<'q, Postgres, T, PgArguments>
+    pub(crate) fn row<'q, T>(&self, sql: impl SqlSafeStr) -> QueryAs<'q, D::Database, T, Values<D>>
     where
-        T: for<'r> FromRow<'r, PgRow>,
+        T: for<'r> FromRow<'r, Row<D>>,
     {
         sqlx::query_as(sql).persistent(self.named)
     }
@@ -226,7 +213,7 @@ impl Connection {
 
     async fn end(mut self, sql: String) -> sqlx::Result<()> {
         if !sql.is_empty() {
-            self.execute(AssertSqlSafe(sql)).await?;
+            D::run(&mut self, sql).await?;
         }
         let Self { mut session, mut end, .. } = self;
         end.good = true;
@@ -238,21 +225,21 @@ impl Connection {
     }
 }
 
-impl Deref for Connection {
-    type Target = PgConnection;
+impl<D: Dialect> Deref for Connection<D> {
+    type Target = Raw<D>;
 
-    fn deref(&self) -> &PgConnection {
+    fn deref(&self) -> &Raw<D> {
         &self.session.connection
     }
 }
 
-impl DerefMut for Connection {
-    fn deref_mut(&mut self) -> &mut PgConnection {
+impl<D: Dialect> DerefMut for Connection<D> {
+    fn deref_mut(&mut self) -> &mut Raw<D> {
         &mut self.session.connection
     }
 }
 
-impl fmt::Debug for Connection {
+impl<D: Dialect> fmt::Debug for Connection<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("open", &self.open).finish_non_exhaustive()
     }
