@@ -32,11 +32,14 @@ pub mod unit;
 pub mod url;
 pub mod worker;
 
+#[cfg(feature = "mysql")]
+#[allow(dead_code, unused_imports, reason = "the transport and the store follow")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "file", feature = "sqlite"))]
 mod private;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
