@@ -11,8 +11,8 @@
 
 pub mod certificates;
 pub mod disk;
-pub mod outcome;
 pub mod mariadb;
+pub mod outcome;
 mod packages;
 pub mod pgbouncer;
 pub mod postgres;

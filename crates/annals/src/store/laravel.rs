@@ -22,6 +22,8 @@
 //! | `timezone=UTC` | the zone of the application's clock |
 //! | `source=laravel` | whose `source_id` is the row's id; other events keep their own |
 
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -85,6 +87,10 @@ impl AuditsTable {
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => {
                 Box::new(postgres::PostgresTable::open(&rest, name, shown).await?)
+            }
+            #[cfg(feature = "mysql")]
+            Some(("mysql" | "mariadb", _)) => {
+                Box::new(mysql::MysqlTable::open(&rest, name, shown).await?)
             }
             #[cfg(feature = "sqlite")]
             Some(("sqlite", path)) => Box::new(sqlite::SqliteTable::open(path, name).await?),
