@@ -9,8 +9,11 @@ use std::process::{Command, Stdio};
 use crate::{cargo, outcomes, root};
 
 /// Each with a folder of samples to begin from.
-const TARGETS: [(&str, &str); 2] =
-    [("event", "crates/annals/tests/golden/v1"), ("body", "crates/annals/tests/golden/v1")];
+const TARGETS: [(&str, &str); 3] = [
+    ("event", "crates/annals/tests/golden/v1"),
+    ("body", "crates/annals/tests/golden/v1"),
+    ("php", "crates/annals/tests/fixtures/php"),
+];
 
 /// How long each target is run for.
 const SECONDS: u32 = 300;

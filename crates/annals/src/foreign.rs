@@ -7,6 +7,7 @@
 //! with the reason, and its transport keeps it among the failed, as it came.
 
 pub mod laravel;
+pub mod php;
 pub mod secrets;
 mod zone;
 

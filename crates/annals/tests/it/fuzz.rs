@@ -2,6 +2,7 @@
 //! The long run is cargo-fuzz's, in the folder `fuzz`.
 
 mod event;
+mod php;
 
 /// Numbers that look random and are the same in every run (xorshift64*).
 struct Dice(u64);
@@ -17,7 +18,7 @@ impl Dice {
 }
 
 /// What mutations insert: what a parser might stumble over.
-const MORSELS: [&str; 24] = [
+const MORSELS: [&str; 34] = [
     "{",
     "}",
     "[",
@@ -42,6 +43,16 @@ const MORSELS: [&str; 24] = [
     "\u{0}",
     "\u{202e}",
     "\n",
+    ";",
+    "N;",
+    "R:1;",
+    "r:2;",
+    "i:0;",
+    "a:1:{",
+    "a:99999999:{",
+    "O:1:\"A\":1:{",
+    "s:4294967297:\"",
+    "S:1:\"\\",
 ];
 
 fn mutate(seed: &[u8], dice: &mut Dice) -> Vec<u8> {
@@ -80,4 +91,21 @@ fn mutated_golden_events_keep_the_invariants() {
     }
     // Mutations that break all would show little.
     assert!(accepted > 100, "{accepted} of the mutated events were accepted");
+}
+
+#[test]
+fn mutated_samples_of_php_keep_the_invariants() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/php");
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    let mut dice = Dice(0x0009_4095);
+    let mut accepted = 0;
+    for name in names {
+        let seed = std::fs::read(name).unwrap();
+        for _ in 0..5000 {
+            accepted += usize::from(php::check(&mutate(&seed, &mut dice)));
+        }
+    }
+    assert!(accepted > 100, "{accepted} of the mutated texts were read");
 }

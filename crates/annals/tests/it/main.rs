@@ -23,5 +23,6 @@ mod record_in;
 mod recorder;
 mod state;
 mod store;
+mod symfony;
 mod transport;
 mod worker;

@@ -1,0 +1,3 @@
+//! What Symfony applications put into their queue.
+
+mod php;
