@@ -9,6 +9,7 @@
 pub mod laravel;
 pub mod php;
 pub mod secrets;
+pub mod symfony;
 mod zone;
 
 pub use secrets::Secrets;
