@@ -39,6 +39,8 @@ mod mysql;
 mod postgres;
 #[cfg(any(feature = "file", feature = "sqlite"))]
 mod private;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod sql;
 #[cfg(feature = "sqlite")]
