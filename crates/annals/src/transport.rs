@@ -20,6 +20,8 @@ pub mod memory;
 mod outbox;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis_list;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod sync;
@@ -238,12 +240,16 @@ pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
         Some(("postgres" | "postgresql", _)) => {
             Ok(Arc::new(postgres::PostgresTransport::open(url).await?))
         }
+        #[cfg(feature = "redis")]
+        Some(("redis+list" | "rediss+list", _)) => {
+            Ok(Arc::new(redis_list::RedisListTransport::open(url).await?))
+        }
         _ => Err(Error::new(
             ErrorKind::Usage,
             format!("open the transport {}", without_secrets(url)),
             "no such kind of transport in this build",
         )
-        .hint("use memory:, sync:STORE-URL, sqlite:PATH or postgres://…")),
+        .hint("use memory:, sync:STORE-URL, sqlite:PATH, postgres://… or redis+list://…")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Taking over from the daemon of a Laravel application.
 
+mod list;
 mod shape;
 mod table;
 
