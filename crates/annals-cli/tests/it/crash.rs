@@ -10,6 +10,7 @@ mod damaged;
 mod dice;
 mod disk;
 mod kills;
+mod laravel;
 mod load;
 mod locked;
 mod opening;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::installation::Installation;
 
 /// What a running application, and its daemon, wrote.
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../annals/tests/fixtures/laravel").join(name)
 }
 
