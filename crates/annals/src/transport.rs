@@ -21,6 +21,8 @@ mod outbox;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "redis")]
 pub mod redis_list;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -244,19 +246,23 @@ pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
         Some(("redis+list" | "rediss+list", _)) => {
             Ok(Arc::new(redis_list::RedisListTransport::open(url).await?))
         }
+        #[cfg(feature = "redis")]
+        Some(("redis" | "rediss", _)) => Ok(Arc::new(redis::RedisTransport::open(url).await?)),
         _ => Err(Error::new(
             ErrorKind::Usage,
             format!("open the transport {}", without_secrets(url)),
             "no such kind of transport in this build",
         )
-        .hint("use memory:, sync:STORE-URL, sqlite:PATH, postgres://… or redis+list://…")),
+        .hint(
+            "use memory:, sync:STORE-URL, sqlite:PATH, postgres://…, redis://… or redis+list://…",
+        )),
     }
 }
 
 /// The id beside a body. Whoever enqueues with a statement of their own may have
 /// put something else there; then the event's own id counts, and what is no event
 /// gets one that lets it be named among the failed.
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) fn id_beside(id: &[u8], body: &[u8]) -> EventId {
     let given = <[u8; 16]>::try_from(id).ok().and_then(EventId::from_bytes);
     let own = || crate::store::Record::decode(body.to_vec()).ok().map(|record| record.id);

@@ -91,7 +91,7 @@ fn dependencies_go_downward_only() {
 
 #[test]
 fn backends_do_not_know_each_other() {
-    const BACKENDS: [&str; 5] = ["memory", "sync", "sqlite", "postgres", "file"];
+    const BACKENDS: [&str; 6] = ["memory", "sync", "sqlite", "postgres", "redis", "file"];
     let mut found = Vec::new();
     for (name, text) in files(".rs") {
         let Some(path) = name.strip_prefix("crates/annals/src/") else { continue };

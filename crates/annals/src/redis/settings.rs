@@ -30,7 +30,7 @@ pub(super) struct Settings {
 }
 
 enum Kind {
-    Single(Client),
+    Single(Box<Client>),
     Cluster(Box<ClusterClient>),
 }
 
@@ -220,16 +220,16 @@ impl Asked {
             return builder.build().map(|client| Kind::Cluster(Box::new(client)));
         }
         if !tls {
-            return Client::open(info).map(Kind::Single);
+            return Client::open(info).map(|client| Kind::Single(Box::new(client)));
         }
         let client = Client::build_with_tls(info, certificates)?;
         if verify != Verify::Authority {
-            return Ok(Kind::Single(client));
+            return Ok(Kind::Single(Box::new(client)));
         }
         let info = client.get_connection_info().clone();
         let mut address = info.addr().clone();
         address.set_danger_accept_invalid_hostnames(true);
-        Client::open(info.set_addr(address)).map(Kind::Single)
+        Client::open(info.set_addr(address)).map(|client| Kind::Single(Box::new(client)))
     }
 }
 

@@ -21,6 +21,7 @@ mod log;
 mod postgres;
 mod record_in;
 mod recorder;
+mod redis;
 mod state;
 mod store;
 mod symfony;

@@ -1,0 +1,5 @@
+//! Redis on real servers, which are stopped, frozen and killed.
+
+mod settings;
+mod tls;
+mod transport;
