@@ -233,6 +233,8 @@ impl Mariadb {
             .args(as_root())
             .arg(format!("--port={}", self.port))
             .arg(format!("--datadir={}", self.path("data").display()))
+            // Of its own, since a server that starts removes what others have there.
+            .arg(format!("--tmpdir={}", self.directory.path().display()))
             .arg(format!("--socket={}", self.path("socket").display()))
             .arg(format!("--pid-file={}", self.path("data/pid").display()))
             .args(SETTINGS.iter().map(|setting| format!("--{setting}")))

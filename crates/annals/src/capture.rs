@@ -39,7 +39,7 @@ pub struct Audit {
     buffer: Arc<Buffer>,
     /// Dropped with the last clone, while the thread still holds the buffer.
     last: Arc<Last>,
-    #[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
+    #[cfg(any(feature = "sqlx-sqlite", feature = "postgres", feature = "mysql"))]
     pub(crate) waiting: Arc<crate::transport::Waiting>,
 }
 
@@ -178,7 +178,7 @@ impl Audit {
         Ok(Self {
             buffer,
             last,
-            #[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
+            #[cfg(any(feature = "sqlx-sqlite", feature = "postgres", feature = "mysql"))]
             waiting: Arc::default(),
         })
     }

@@ -33,7 +33,6 @@ pub mod url;
 pub mod worker;
 
 #[cfg(feature = "mysql")]
-#[allow(dead_code, unused_imports, reason = "the transport and the store follow")]
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -6,6 +6,7 @@
 //! executes.
 
 mod errors;
+pub(crate) mod rows;
 pub(crate) mod schema;
 mod settings;
 
@@ -17,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{self, Dialect};
 use crate::url::without_secrets;
 
-pub(crate) use crate::sql::Failure;
+pub(crate) use crate::sql::{Failure, micros, number};
 use schema::Schema;
 pub(crate) use settings::Settings;
 

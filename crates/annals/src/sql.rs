@@ -20,7 +20,6 @@ use sqlx::Database;
 use sqlx::database::HasStatementCache;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -135,12 +134,17 @@ impl<D: Dialect> Server<D> {
     }
 
     /// The pool, for a task that is spawned.
+    #[cfg(feature = "postgres")]
     pub(crate) fn pool(&self) -> Pool<D> {
         self.pool.clone()
     }
 
     /// Runs a task beside the calls.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    #[cfg(feature = "postgres")]
+    pub(crate) fn spawn(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::AbortHandle {
         self.runtime.spawn(task).abort_handle()
     }
 

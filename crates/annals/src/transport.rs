@@ -16,10 +16,14 @@
 //! order events that different workers hold at the same time.
 
 pub mod memory;
-#[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(any(feature = "sqlx-sqlite", feature = "postgres", feature = "mysql"))]
 mod outbox;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod received;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]
@@ -39,9 +43,9 @@ use crate::event::{EventId, Timestamp};
 use crate::store::Along;
 use crate::url::without_secrets;
 
-#[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlx-sqlite", feature = "postgres", feature = "mysql"))]
 pub use outbox::Outbox;
-#[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlx-sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) use outbox::Waiting;
 
 /// A durable queue; see the module's promises.
@@ -248,13 +252,15 @@ pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
         }
         #[cfg(feature = "redis")]
         Some(("redis" | "rediss", _)) => Ok(Arc::new(redis::RedisTransport::open(url).await?)),
+        #[cfg(feature = "mysql")]
+        Some(("mysql" | "mariadb", _)) => Ok(Arc::new(mysql::MysqlTransport::open(url).await?)),
         _ => Err(Error::new(
             ErrorKind::Usage,
             format!("open the transport {}", without_secrets(url)),
             "no such kind of transport in this build",
         )
         .hint(
-            "use memory:, sync:STORE-URL, sqlite:PATH, postgres://…, redis://… or redis+list://…",
+            "use memory:, sync:STORE-URL, sqlite:PATH, postgres://…, mysql://…, redis://… or redis+list://…",
         )),
     }
 }
@@ -262,7 +268,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
 /// The id beside a body. Whoever enqueues with a statement of their own may have
 /// put something else there; then the event's own id counts, and what is no event
 /// gets one that lets it be named among the failed.
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
 pub(crate) fn id_beside(id: &[u8], body: &[u8]) -> EventId {
     let given = <[u8; 16]>::try_from(id).ok().and_then(EventId::from_bytes);
     let own = || crate::store::Record::decode(body.to_vec()).ok().map(|record| record.id);

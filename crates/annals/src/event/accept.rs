@@ -40,7 +40,7 @@ pub fn accept(text: &str) -> Result<Accepted, EventFault> {
 
 /// As [`accept`], of an event that waited under `id`: if it bears none of its own
 /// it is of that id and of its time, however often it is read.
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) fn accept_waiting(text: &str, id: EventId) -> Result<Event, EventFault> {
     read(text, Some(id)).map(|accepted| accepted.event)
 }

@@ -40,7 +40,7 @@ macro_rules! key {
 
 impl Defaults {
     /// What is known, as a JSON object with the fields of an event.
-    #[cfg(any(feature = "sqlx-sqlite", feature = "postgres"))]
+    #[cfg(any(feature = "sqlx-sqlite", feature = "postgres", feature = "mysql"))]
     pub(crate) fn to_json(&self) -> Result<String, EventFault> {
         let mut out = vec![b'{'];
         let mut write = Writer { out: &mut out, faults: Vec::new() };

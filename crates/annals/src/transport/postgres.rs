@@ -21,13 +21,13 @@ use tokio::sync::{Notify, OnceCell};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::received::Received;
 use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Waiting, Want, Which};
 use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
 use crate::postgres::{Pool, Server, number};
 use crate::store::Along;
 pub(crate) use queue::QUEUE;
-use queue::Received;
 
 /// Inserts one event, for applications that enqueue inside their own transaction
 /// with another driver than sqlx. Its values are `$1` the event's id (16 bytes),

@@ -18,6 +18,7 @@ mod fuzz;
 mod history;
 mod laravel;
 mod log;
+mod mysql;
 mod postgres;
 mod record_in;
 mod recorder;

@@ -11,10 +11,11 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use super::super::received::Received;
 use super::super::{
     Buried, Delivery, Message, Receipt, TransportStats, Want, Which, id_beside, random_lease,
 };
-use crate::event::{Timestamp, accept_waiting};
+use crate::event::Timestamp;
 use crate::postgres::schema::Schema;
 use crate::postgres::{Pool, Time, micros, number};
 use crate::store::Along;
@@ -52,33 +53,6 @@ pub(super) async fn send(pool: Pool, batch: Arc<[Message]>) -> sqlx::Result<()> 
     );
     send.bind(ids).bind(bodies).execute(&mut *connection).await?;
     connection.commit().await
-}
-
-/// What was received.
-#[derive(Default)]
-pub(super) struct Received {
-    pub(super) deliveries: Vec<Delivery>,
-    /// What someone wrote and is no event, and why.
-    pub(super) refused: Vec<(Receipt, String)>,
-}
-
-impl Received {
-    /// Takes what someone wrote: the event that it is, encoded.
-    fn accept(&mut self, mut delivery: Delivery) {
-        let text = std::str::from_utf8(&delivery.body).map_err(|error| error.to_string());
-        let accepted = text
-            .and_then(|text| accept_waiting(text, delivery.id).map_err(|fault| fault.to_string()))
-            .and_then(|event| {
-                event.encode().map(|body| (event.id, body)).map_err(|fault| fault.to_string())
-            });
-        match accepted {
-            Err(why) => self.refused.push((delivery.receipt, why)),
-            Ok((id, body)) => {
-                (delivery.id, delivery.body) = (id, body);
-                self.deliveries.push(delivery);
-            }
-        }
-    }
 }
 
 pub(super) async fn receive(pool: Pool, want: Want) -> sqlx::Result<Received> {

@@ -1,0 +1,4 @@
+//! MariaDB on real servers, which are stopped and killed.
+
+mod settings;
+mod transport;
