@@ -154,7 +154,7 @@ impl Settings {
         match &self.client {
             Kind::Single(client) => {
                 let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(self.connect_timeout))
+                    .set_connection_timeout(None)
                     .set_response_timeout(None);
                 client.get_multiplexed_async_connection_with_config(&config).await.map(Link::Single)
             }

@@ -20,6 +20,7 @@
 
 mod queue;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want,
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
 use crate::redis::Server;
-use queue::{Keys, Place, Received};
+use queue::{Keys, Received};
 
 /// How long the replicas of `replicas=N` have to confirm what was sent.
 const CONFIRM: Duration = Duration::from_secs(1);
@@ -58,9 +59,8 @@ pub struct RedisTransport {
 struct Seen {
     /// When the group and its leases were looked at.
     group: Option<Instant>,
-    /// The last entry that was sent, and the last that was delivered.
-    sent: Place,
-    delivered: Place,
+    /// How many leases there had been.
+    leases: u64,
 }
 
 impl RedisTransport {
@@ -113,7 +113,13 @@ impl RedisTransport {
             return Ok(());
         }
         let made = queue::prepare(&self.server, &self.keys).await?;
-        let known = self.seen().group.replace(Instant::now()).is_some();
+        let known = {
+            let mut seen = self.seen();
+            if made {
+                seen.leases = 0;
+            }
+            seen.group.replace(Instant::now()).is_some()
+        };
         if made && known {
             tracing::error!(
                 target: "annals::transport",
@@ -127,27 +133,32 @@ impl RedisTransport {
         Ok(())
     }
 
-    /// Compares where the server is with where it was.
-    fn notice(&self, at: Place, which: impl FnOnce(&mut Seen) -> &mut Place) {
+    /// Compares how many leases the server knew with how many it had known when it
+    /// was `asked`.
+    fn notice(&self, asked: u64, leases: &Range<u64>) {
         let mut seen = self.seen();
-        let before = std::mem::replace(which(&mut seen), at);
-        drop(seen);
-        if at < before {
-            tracing::error!(
-                target: "annals::transport",
-                transport = self.server.url(),
-                stream = self.keys.stream,
-                %before, now = %at,
-                "the server has gone back: it is at an earlier entry than it was; a replica \
-                 that knew less or an older copy answers now, and what was sent between may \
-                 be lost",
-            );
+        if leases.start >= asked || seen.leases < asked {
+            seen.leases = seen.leases.max(leases.end);
+            return;
         }
+        seen.leases = leases.end;
+        drop(seen);
+        tracing::error!(
+            target: "annals::transport",
+            transport = self.server.url(),
+            stream = self.keys.stream,
+            had = asked,
+            has = leases.start,
+            "the server has gone back to an earlier state: a replica that knew less, or an older \
+             copy, answers now; what was sent between is lost, and what was acknowledged \
+             between is delivered again",
+        );
     }
 
     async fn receive_now(&self, want: Want) -> Result<Received> {
         loop {
             self.prepare().await?;
+            let asked = self.seen().leases;
             let received = queue::receive(&self.server, &self.keys, want).await?;
             let Some(received) = received else {
                 // The group has gone: it is looked for again.
@@ -155,7 +166,7 @@ impl RedisTransport {
                 seen.group = seen.group.and_then(|looked| looked.checked_sub(LOOK_AFTER_LEASES));
                 continue;
             };
-            self.notice(received.place, |seen| &mut seen.delivered);
+            self.notice(asked, &received.leases);
             if !received.more {
                 return Ok(received);
             }
@@ -173,9 +184,8 @@ impl Transport for RedisTransport {
         if batch.is_empty() {
             return Ok(());
         }
-        let (at, confirmed) =
+        let confirmed =
             queue::send(&self.server, &self.keys, &batch, self.replicas, CONFIRM).await?;
-        self.notice(at, |seen| &mut seen.sent);
         self.arrived.notify_waiters();
         if confirmed < self.replicas {
             let found = format!("{confirmed} of {} replicas confirmed it in time", self.replicas);

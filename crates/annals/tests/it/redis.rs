@@ -1,5 +1,6 @@
 //! Redis on real servers, which are stopped, frozen and killed.
 
+mod faults;
 mod settings;
 mod tls;
 mod transport;

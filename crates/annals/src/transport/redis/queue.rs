@@ -1,6 +1,7 @@
 //! The queue's scripts. Every function is one of them, and so one round trip.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub(super) struct Keys {
     pub(super) stream: String,
     group: String,
     leases: String,
+    count: String,
     failed: String,
 }
 
@@ -47,8 +49,13 @@ impl Keys {
             true => format!("{stream}:{what}"),
             false => format!("{{{stream}}}:{what}"),
         };
-        let (leases, failed) = (beside("leases"), beside("failed"));
-        Some(Self { stream: stream.to_owned(), group: group.to_owned(), leases, failed })
+        Some(Self {
+            stream: stream.to_owned(),
+            group: group.to_owned(),
+            leases: beside("leases"),
+            count: beside("count"),
+            failed: beside("failed"),
+        })
     }
 }
 
@@ -99,24 +106,24 @@ pub(super) async fn prepare(server: &Server, keys: &Keys) -> Result<bool> {
     server.script("make the group of", call).await
 }
 
-/// Answers the last entry, and how many replicas have it.
+/// Answers how many replicas have it.
 pub(super) async fn send(
     server: &Server,
     keys: &Keys,
     batch: &[Message],
     replicas: u32,
     wait: Duration,
-) -> Result<(Place, u32)> {
+) -> Result<u32> {
     const DOING: &str = "send to";
     let mut call = SEND.on(&[&keys.stream]);
     for message in batch {
         call = call.arg(message.id.as_bytes().as_slice()).arg(message.body.as_slice());
     }
-    let (last, confirmed): (String, u32) = match replicas {
-        0 => (server.script(DOING, call).await?, 0),
-        _ => server.confirmed(DOING, call, replicas, wait).await?,
-    };
-    Ok((place(server, &last)?, confirmed))
+    if replicas == 0 {
+        return server.script::<()>(DOING, call).await.map(|()| 0);
+    }
+    let ((), confirmed) = server.confirmed(DOING, call, replicas, wait).await?;
+    Ok(confirmed)
 }
 
 /// What was received, and how the stream stands.
@@ -124,11 +131,15 @@ pub(super) struct Received {
     pub(super) deliveries: Vec<Delivery>,
     /// The last entry that was ever delivered.
     pub(super) place: Place,
+    /// How many leases there had been, and how many there are with this one.
+    pub(super) leases: Range<u64>,
     /// When the next lease ends.
     pub(super) due: Option<Duration>,
     /// Whether there is more to be done before anything is delivered.
     pub(super) more: bool,
 }
+
+type Answer = (String, u64, u64, i64, bool, Vec<Entry>);
 
 /// An entry, its attempts, and its fields and their values.
 type Entry = (String, u32, Vec<Vec<u8>>);
@@ -137,14 +148,14 @@ type Entry = (String, u32, Vec<Vec<u8>>);
 pub(super) async fn receive(server: &Server, keys: &Keys, want: Want) -> Result<Option<Received>> {
     let lease = random_lease();
     let call = RECEIVE
-        .on(&[&keys.stream, &keys.leases])
+        .on(&[&keys.stream, &keys.leases, &keys.count])
         .arg(&keys.group)
         .arg(lease)
         .arg(want.events.min(MAX_EVENTS))
         .arg(want.bytes)
         .arg(micros(want.lease));
     let answer = server.script("receive from", call).await;
-    let (at, due, more, entries): (String, i64, bool, Vec<Entry>) = match answer {
+    let (at, before, after, due, more, entries): Answer = match answer {
         Err(error) if error.found().contains("NOGROUP") => return Ok(None),
         answer => answer?,
     };
@@ -156,6 +167,7 @@ pub(super) async fn receive(server: &Server, keys: &Keys, want: Want) -> Result<
     Ok(Some(Received {
         deliveries: entries.into_iter().map(delivery).collect::<Result<_>>()?,
         place: place(server, &at)?,
+        leases: before..after,
         due: u64::try_from(due).ok().map(Duration::from_micros),
         more,
     }))

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
--- KEYS: stream, leases.
+-- KEYS: stream, leases, count.
 -- ARGV: group, lease, events at most, bytes at most, microseconds of the lease.
--- Answers the group's place in the stream, in how many microseconds the next lease
--- ends (-1 for none), whether more leases have ended than one call looks at, and
--- the deliveries: each an entry, its attempts, and the fields of the event.
+-- Answers the group's place in the stream, how many leases there have been before
+-- this one and with it, in how many microseconds the next lease ends (-1 for none),
+-- whether more leases have ended than one call looks at, and the deliveries: each an
+-- entry, its attempts, and the fields of the event.
 local stream, leases, group, lease = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local events, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
@@ -86,7 +87,10 @@ if more == 0 then
   end
 end
 
+local before = tonumber(redis.call('GET', KEYS[3]) or 0)
+local after = before
 if #deliveries > 0 then
+  after = redis.call('INCR', KEYS[3])
   redis.call('ZADD', leases, string.format('%.0f', now + ARGV[5]), lease)
 else
   redis.call('XGROUP', 'DELCONSUMER', stream, group, lease)
@@ -103,4 +107,4 @@ for _, one in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
     end
   end
 end
-return { place, due, more, deliveries }
+return { place, before, after, due, more, deliveries }

@@ -94,7 +94,7 @@ async fn what_a_dead_worker_held_is_taken_over_in_order() {
     let sent = batch(0, 1_200);
     let dead = RedisTransport::open(&server.url()).await.unwrap();
     dead.send(sent.clone()).await.unwrap();
-    let lease = Duration::from_millis(50);
+    let lease = Duration::from_secs(2);
     for _ in 0..3 {
         let want = Want { lease, ..Want::up_to(300) };
         assert_eq!(dead.receive(want).await.unwrap().len(), 300);
