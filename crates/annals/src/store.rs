@@ -12,11 +12,15 @@
 //!   if and only if its leaf is in the store's Merkle log ([`crate::log`]);
 //! - a pruned id stays known, and appending it again is refused with that reason.
 
+#[cfg(feature = "mysql")]
+mod batch;
 #[cfg(feature = "file")]
 pub mod file;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub mod laravel;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod paging;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -25,7 +29,7 @@ mod record;
 mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod verify;
 
 use std::fmt;
@@ -40,7 +44,7 @@ use crate::url::without_secrets;
 
 pub use prune::{PRUNED, Pruned, prune};
 pub use record::Record;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use verify::LogCheck;
 
 /// Takes batches of events, durably.
@@ -242,6 +246,8 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
         Some(("postgres" | "postgresql", _)) => {
             Ok(Arc::new(postgres::PostgresStore::open(url).await?))
         }
+        #[cfg(feature = "mysql")]
+        Some(("mysql" | "mariadb", _)) => Ok(Arc::new(mysql::MysqlStore::open(url).await?)),
         Some(("file", _)) => Err(Error::new(
             ErrorKind::Usage,
             format!("read {}", without_secrets(url)),
@@ -264,6 +270,10 @@ pub async fn open_existing(url: &str) -> Result<Arc<dyn Store>> {
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => {
             Ok(Arc::new(postgres::PostgresStore::open_existing(url).await?))
+        }
+        #[cfg(feature = "mysql")]
+        Some(("mysql" | "mariadb", _)) => {
+            Ok(Arc::new(mysql::MysqlStore::open_existing(url).await?))
         }
         _ => open(url).await,
     }
@@ -291,5 +301,5 @@ fn unknown(url: &str) -> Error {
         format!("open the store {}", without_secrets(url)),
         "no such kind of store in this build",
     )
-    .hint("use sqlite:PATH, postgres://… or file:PATH")
+    .hint("use sqlite:PATH, postgres://…, mysql://… or file:PATH")
 }

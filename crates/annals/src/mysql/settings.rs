@@ -132,7 +132,7 @@ impl Settings {
     }
 
     /// The statements that set what holds on each session.
-    pub(super) fn of_session(&self) -> String {
+    pub(crate) fn of_session(&self) -> String {
         // Whole seconds are all that the servers know here; none at all is for ever.
         let seconds = self.lock_timeout.as_millis().div_ceil(1000);
         let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0);

@@ -1,4 +1,5 @@
 //! MariaDB on real servers, which are stopped and killed.
 
 mod settings;
+mod store;
 mod transport;

@@ -1,0 +1,111 @@
+-- The MariaDB and MySQL store, version 1. Every name begins with annals_, so that a
+-- store may live beside other tables. The server commits at each statement here: all
+-- of this may be run again after an interruption, and the version comes last. Times
+-- are microseconds since 1970. Texts are bytes, in UTF-8: they are compared byte by
+-- byte, and a space at their end counts.
+
+-- Facts about the store itself: `schema`, the number of the last migration, and
+-- `uuid`, which the origin of its log ends with.
+CREATE TABLE IF NOT EXISTS annals_store_meta (
+    name  VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    value VARCHAR(255) CHARACTER SET ascii COLLATE ascii_bin NOT NULL
+) ENGINE = InnoDB;
+INSERT IGNORE INTO annals_store_meta (name, value) VALUES ('uuid', UUID());
+
+-- The events, by time, since their ids begin with it. `body` holds their exact bytes
+-- and is never rewritten; the other columns are an index over it. A partition a month,
+-- made ahead of it; what is before the store's first month lies in `past`, and what is
+-- beyond the last that was made in `future`.
+CREATE TABLE IF NOT EXISTS annals_events (
+    id          BINARY(16)     NOT NULL,
+    -- By the producer's clock. By the store's: annals_appends.
+    occurred_at BIGINT         NOT NULL,
+    -- Which append brought it, and its place in that append: annals_appends gives the
+    -- position in the log.
+    append      BIGINT         NOT NULL,
+    place       INT            NOT NULL,
+    -- What the leaf's commitment is salted with; goes when the event is pruned.
+    salt        BINARY(32)     NOT NULL,
+    action      VARBINARY(255) NOT NULL,
+    outcome     VARBINARY(255) NOT NULL,
+    entity_type VARBINARY(255) NOT NULL,
+    entity_id   VARBINARY(255),
+    actor_type  VARBINARY(255),
+    actor_id    VARBINARY(255),
+    tenant      VARBINARY(255),
+    request_id  VARBINARY(255),
+    body        LONGBLOB       NOT NULL,
+    PRIMARY KEY (id),
+    KEY annals_events_entity (entity_type, entity_id, id),
+    KEY annals_events_actor (actor_id, id),
+    KEY annals_events_tenant (tenant, id),
+    -- For those who read by position.
+    KEY annals_events_append (append)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC
+PARTITION BY RANGE COLUMNS (id) (PARTITION future VALUES LESS THAN (MAXVALUE));
+
+-- One row an append: the events of `number` have the positions from `first` on, by
+-- place. Their ids lie from `lowest` to `highest`.
+CREATE TABLE IF NOT EXISTS annals_appends (
+    number      BIGINT     NOT NULL PRIMARY KEY,
+    first       BIGINT     NOT NULL,
+    events      INT        NOT NULL,
+    appended_at BIGINT     NOT NULL,
+    lowest      BINARY(16) NOT NULL,
+    highest     BINARY(16) NOT NULL,
+    UNIQUE KEY annals_appends_first (first)
+) ENGINE = InnoDB;
+
+-- Numbers of appends, given out in blocks, since an append has its number before it
+-- has its place.
+CREATE TABLE IF NOT EXISTS annals_append_blocks (
+    one  INT    NOT NULL PRIMARY KEY CHECK (one = 1),
+    next BIGINT NOT NULL
+) ENGINE = InnoDB;
+INSERT IGNORE INTO annals_append_blocks (one, next) VALUES (1, 0);
+
+-- What pruning leaves behind: an event's id, and what its leaf commits to.
+CREATE TABLE IF NOT EXISTS annals_tombstones (
+    id         BINARY(16) NOT NULL PRIMARY KEY,
+    position   BIGINT     NOT NULL,
+    commitment BINARY(32) NOT NULL,
+    UNIQUE KEY annals_tombstones_position (position)
+) ENGINE = InnoDB;
+
+-- The Merkle log, as tiles of C2SP tlog-tiles: up to 256 hashes of 32 bytes, one after
+-- the other. A tile that is not full is replaced by its longer self.
+CREATE TABLE IF NOT EXISTS annals_log_tiles (
+    level  TINYINT         NOT NULL,
+    idx    BIGINT          NOT NULL,
+    hashes VARBINARY(8192) NOT NULL,
+    PRIMARY KEY (level, idx)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+
+-- One row: the log's size, and how many events and bytes of events are there. Who
+-- appends or prunes locks it.
+CREATE TABLE IF NOT EXISTS annals_log_head (
+    one    INT    NOT NULL PRIMARY KEY CHECK (one = 1),
+    size   BIGINT NOT NULL,
+    events BIGINT NOT NULL,
+    bytes  BIGINT NOT NULL
+) ENGINE = InnoDB;
+INSERT IGNORE INTO annals_log_head (one, size, events, bytes) VALUES (1, 0, 0, 0);
+
+-- The events for people and their SQL.
+CREATE OR REPLACE SQL SECURITY INVOKER VIEW annals_trail AS
+    SELECT a.first + e.place AS position,
+        INSERT(INSERT(INSERT(INSERT(LOWER(HEX(e.id)), 9, 0, '-'), 14, 0, '-'), 19, 0, '-'), 24, 0, '-') AS id,
+        TIMESTAMPADD(MICROSECOND, e.occurred_at, '1970-01-01') AS occurred_at,
+        TIMESTAMPADD(MICROSECOND, a.appended_at, '1970-01-01') AS appended_at,
+        CONVERT(e.action USING utf8mb4) AS action, CONVERT(e.outcome USING utf8mb4) AS outcome,
+        CONVERT(e.entity_type USING utf8mb4) AS entity_type, CONVERT(e.entity_id USING utf8mb4) AS entity_id,
+        CONVERT(e.actor_type USING utf8mb4) AS actor_type, CONVERT(e.actor_id USING utf8mb4) AS actor_id,
+        JSON_UNQUOTE(JSON_EXTRACT(CONVERT(e.body USING utf8mb4), '$.actor.name')) AS actor_name,
+        CONVERT(e.tenant USING utf8mb4) AS tenant, CONVERT(e.request_id USING utf8mb4) AS request_id,
+        JSON_UNQUOTE(JSON_EXTRACT(CONVERT(e.body USING utf8mb4), '$.reason')) AS reason,
+        JSON_EXTRACT(CONVERT(e.body USING utf8mb4), '$.old_values') AS old_values,
+        JSON_EXTRACT(CONVERT(e.body USING utf8mb4), '$.new_values') AS new_values,
+        CONVERT(e.body USING utf8mb4) AS event
+    FROM annals_events e JOIN annals_appends a ON a.number = e.append;
+
+INSERT IGNORE INTO annals_store_meta (name, value) VALUES ('schema', '1');

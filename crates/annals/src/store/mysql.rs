@@ -1,0 +1,176 @@
+//! The MariaDB and MySQL store: for any number of workers and readers.
+//!
+//! What it promises beyond [`crate::store`]: an append returns once its commit is as
+//! durable as the server's `innodb_flush_log_at_trx_commit` makes it; workers write
+//! events side by side, and wait for each other only while positions are given;
+//! reading never waits for appends, nor they for reading.
+//!
+//! Events lie in a partition a month, by the time in their ids. Partitions are made
+//! ahead of their months; if that fails, what belongs there lies in the last one, which
+//! takes everything, and is found all the same.
+
+mod append;
+mod memory;
+mod partitions;
+mod prune;
+mod read;
+mod tiles;
+mod verify;
+mod walk;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+
+use self::memory::Memory;
+use self::walk::Walk;
+use super::{
+    Along, Appended, Appender, LogCheck, PrunePlan, Record, Removed, Store, StoreStats, Stored,
+};
+use crate::error::{ErrorKind, Result};
+use crate::event::{EventId, Timestamp};
+use crate::log::Hash;
+use crate::mysql::Server;
+use crate::mysql::schema::Schema;
+use crate::query::{Page, Query};
+
+static SCHEMA: Schema = Schema {
+    marker: "annals_store_meta",
+    version: "SELECT CAST(value AS SIGNED) FROM annals_store_meta WHERE name = 'schema'",
+    migrations: &[include_str!("../../migrations/mysql/store_1.sql")],
+};
+
+/// A store in a MariaDB or MySQL database.
+#[derive(Debug)]
+pub struct MysqlStore {
+    server: Server,
+    /// Whether the tables are known to be there.
+    prepared: OnceCell<()>,
+    memory: Arc<Memory>,
+}
+
+impl MysqlStore {
+    /// Opens the database of a `mysql://` URL, and makes the tables if they are not
+    /// there. A server that is away is no error: each call says so until it is back.
+    ///
+    /// # Errors
+    /// When the URL cannot be understood, the server is too old, or its tables are of
+    /// a newer version.
+    pub async fn open(url: &str) -> Result<Self> {
+        let store = Self {
+            server: Server::new(url, "the store")?,
+            prepared: OnceCell::new(),
+            memory: Arc::default(),
+        };
+        match store.server().await {
+            Err(error) if error.kind() != ErrorKind::Away => Err(error),
+            _ => Ok(store),
+        }
+    }
+
+    /// Opens the store of a `mysql://` URL, for those who only read and would not want
+    /// an empty one made.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; also if the server is away, or the database holds no store.
+    pub async fn open_existing(url: &str) -> Result<Self> {
+        let server = Server::new(url, "the store")?;
+        SCHEMA.expect(&server).await?;
+        Ok(Self { server, prepared: OnceCell::new_with(Some(())), memory: Arc::default() })
+    }
+
+    /// The server, with its tables.
+    async fn server(&self) -> Result<&Server> {
+        self.prepared.get_or_try_init(|| SCHEMA.prepare(&self.server)).await?;
+        Ok(&self.server)
+    }
+
+    /// The log's size and root, as its tiles have them.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or a tile is missing.
+    pub async fn log_root(&self) -> Result<(u64, Hash)> {
+        self.server().await?.brief("read the log of", tiles::root).await
+    }
+
+    /// How the server would find the first rows of a query: its own words.
+    ///
+    /// # Errors
+    /// If the server cannot be asked.
+    pub async fn explain(&self, query: Query) -> Result<String> {
+        let walk = Walk::begin(query)?;
+        self.server().await?.call("explain a query of", move |pool| walk.explain(pool)).await
+    }
+
+    /// Recomputes every leaf of the log from the events and tombstones, and compares
+    /// the tiles with them, in one snapshot. Reads the whole store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] names the first place that is not as it was appended.
+    pub async fn verify_log(&self) -> Result<LogCheck> {
+        self.server().await?.call("verify the log of", verify::verify).await
+    }
+}
+
+#[async_trait]
+impl Appender for MysqlStore {
+    fn url(&self) -> &str {
+        self.server.url()
+    }
+
+    async fn append(&self, batch: Arc<[Record]>) -> Result<Vec<Appended>> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let memory = Arc::clone(&self.memory);
+        let work = move |pool| append::append(pool, batch, memory, None);
+        let appended = self.server().await?.brief("append events to", work).await?;
+        Ok(appended.unwrap_or_default())
+    }
+
+    async fn append_along(
+        &self,
+        batch: &Arc<[Record]>,
+        along: Along,
+    ) -> Result<Option<Vec<Appended>>> {
+        if along.database != self.server.url() || batch.is_empty() {
+            return Ok(None);
+        }
+        let (batch, memory) = (Arc::clone(batch), Arc::clone(&self.memory));
+        let work = move |pool| append::append(pool, batch, memory, Some(along));
+        self.server().await?.brief("move events to", work).await
+    }
+}
+
+#[async_trait]
+impl Store for MysqlStore {
+    async fn get(&self, id: EventId) -> Result<Option<Stored>> {
+        self.server().await?.brief("read an event of", move |pool| read::get(pool, id)).await
+    }
+
+    async fn query(&self, query: Query) -> Result<Page> {
+        let walk = Walk::begin(query)?;
+        self.server().await?.brief("query", move |pool| walk.page(pool)).await
+    }
+
+    async fn window(&self, from: u64, limit: usize) -> Result<Vec<Stored>> {
+        let limit = limit.min(Query::MAX_LIMIT);
+        let work = move |pool| read::window(pool, from, limit);
+        self.server().await?.brief("read events of", work).await
+    }
+
+    async fn stats(&self) -> Result<StoreStats> {
+        self.server().await?.brief("read the figures of", read::stats).await
+    }
+
+    async fn prune_plan(&self, before: Timestamp) -> Result<PrunePlan> {
+        let work = move |pool| prune::plan(pool, before);
+        self.server().await?.call("plan to prune", work).await
+    }
+
+    async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
+        let work = move |pool| prune::step(pool, before, below, limit);
+        self.server().await?.call("prune", work).await
+    }
+}

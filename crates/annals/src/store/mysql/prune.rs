@@ -1,0 +1,103 @@
+//! Pruning: rows become tombstones; the log stays as it is.
+
+use sqlx::Row;
+
+use super::super::{PRUNED, PrunePlan, Removed};
+use super::append::lock_head;
+use super::read::{event_id, first_of, ids_as_json};
+use crate::event::Timestamp;
+use crate::mysql::{Failure, Pool, number};
+
+/// Rows that a plan looks at in one go: a fraction of a second.
+const SLICE: i64 = 20_000;
+
+/// What pruning would remove. Made in slices, beside which appends go on.
+pub(super) async fn plan(pool: Pool, before: Timestamp) -> Result<PrunePlan, Failure> {
+    const LOOK: &str = "SELECT COUNT(*), MAX(id), CAST(SUM(old) AS SIGNED), \
+             CAST(SUM(IF(old, size, 0)) AS SIGNED), MIN(IF(old, occurred_at, NULL)), \
+             MAX(IF(old, occurred_at, NULL)) \
+         FROM (SELECT id, occurred_at, OCTET_LENGTH(body) AS size, \
+                 occurred_at < ? AND action <> ? AS old \
+             FROM annals_events FORCE INDEX (PRIMARY) WHERE id > ? AND id < ? ORDER BY id LIMIT ?) s";
+    let mut connection = pool.connect().await?;
+    let below = super::tiles::size(&mut connection).await?;
+    let mut plan = PrunePlan { events: 0, bytes: 0, oldest: None, newest: None, below };
+    // Within one millisecond ids are in no order of time.
+    let beyond = first_of(before.as_millis() + 1);
+    let mut after = first_of(0);
+    loop {
+        let look = connection
+            .query(LOOK)
+            .bind(before.as_micros())
+            .bind(PRUNED.as_bytes())
+            .bind(&after)
+            .bind(&beyond)
+            .bind(SLICE);
+        let row = look.fetch_one(&mut *connection).await?;
+        let figure = |column| {
+            row.try_get::<Option<i64>, _>(column).map(|sum| sum.unwrap_or(0).unsigned_abs())
+        };
+        let time = |column| {
+            let micros = row.try_get::<Option<i64>, _>(column)?;
+            Ok::<_, sqlx::Error>(micros.and_then(Timestamp::from_micros))
+        };
+        plan.events += figure(2)?;
+        plan.bytes += figure(3)?;
+        plan.oldest = [plan.oldest, time(4)?].into_iter().flatten().min();
+        plan.newest = plan.newest.max(time(5)?);
+        match row.try_get::<Option<Vec<u8>>, _>(1)? {
+            Some(last) if row.try_get::<i64, _>(0)? == SLICE => after = last,
+            _ => break,
+        }
+    }
+    connection.commit().await?;
+    Ok(plan)
+}
+
+/// Removes up to `limit` events in one transaction, oldest first, save those that tell
+/// of removals: without them, the others' absence would be unexplained.
+pub(super) async fn step(
+    pool: Pool,
+    before: Timestamp,
+    below: u64,
+    limit: usize,
+) -> Result<Removed, Failure> {
+    const FIND: &str = "SELECT e.id, OCTET_LENGTH(e.body) FROM annals_events e FORCE INDEX (PRIMARY) \
+         STRAIGHT_JOIN annals_appends a FORCE INDEX (PRIMARY) ON a.number = e.append \
+         WHERE e.id < ? AND e.occurred_at < ? AND e.action <> ? AND a.first + e.place < ? \
+         ORDER BY e.id LIMIT ?";
+    // The commitment is that of crate::log::commitment.
+    const BURY: &str = "INSERT INTO annals_tombstones (id, position, commitment) \
+         SELECT e.id, a.first + e.place, UNHEX(SHA2(CONCAT(_binary'annals/leaf/v1\n', e.salt, e.body), 256)) \
+         FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) r \
+         STRAIGHT_JOIN annals_events e FORCE INDEX (PRIMARY) ON e.id = UNHEX(r.id) \
+         STRAIGHT_JOIN annals_appends a FORCE INDEX (PRIMARY) ON a.number = e.append";
+    const DELETE: &str = "DELETE e FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) r \
+         STRAIGHT_JOIN annals_events e FORCE INDEX (PRIMARY) ON e.id = UNHEX(r.id)";
+    const LESS: &str = "UPDATE annals_log_head SET events = events - ?, bytes = bytes - ?";
+    let mut transaction = pool.begin("START TRANSACTION").await?;
+    // Whoever appends or prunes waits here, so that what is found stays as it is.
+    lock_head(&mut transaction).await?;
+    let find = transaction
+        .query(FIND)
+        .bind(first_of(before.as_millis() + 1))
+        .bind(before.as_micros())
+        .bind(PRUNED.as_bytes())
+        .bind(number(below))
+        .bind(number(limit as u64));
+    let (mut ids, mut removed) = (Vec::new(), Removed::default());
+    for row in find.fetch_all(&mut *transaction).await? {
+        ids.push(event_id(row.try_get(0)?)?);
+        removed.events += 1;
+        removed.bytes += row.try_get::<i64, _>(1)?.unsigned_abs();
+    }
+    if !ids.is_empty() {
+        let ids = ids_as_json(ids.into_iter());
+        transaction.query(BURY).bind(&ids).execute(&mut *transaction).await?;
+        transaction.query(DELETE).bind(&ids).execute(&mut *transaction).await?;
+        let less = transaction.query(LESS).bind(number(removed.events)).bind(number(removed.bytes));
+        less.execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(removed)
+}
