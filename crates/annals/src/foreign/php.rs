@@ -109,6 +109,9 @@ pub enum Key<'a> {
     Text(Cow<'a, [u8]>),
 }
 
+/// Elements of an array, or properties of an object.
+pub type Elements<'a> = [(Key<'a>, Index)];
+
 impl Key<'_> {
     /// The class that a private property belongs to.
     fn owner(&self) -> Option<&[u8]> {
@@ -191,7 +194,7 @@ impl<'a> Document<'a> {
 
     /// The class and properties of an object.
     #[must_use]
-    pub fn object(&self, index: Index) -> Option<(&'a [u8], &[(Key<'a>, Index)])> {
+    pub fn object(&self, index: Index) -> Option<(&'a [u8], &Elements<'a>)> {
         match self.resolved(index) {
             Value::Object { class, properties } => Some((*class, properties)),
             _ => None,
@@ -200,7 +203,7 @@ impl<'a> Document<'a> {
 
     /// The elements of an array.
     #[must_use]
-    pub fn array(&self, index: Index) -> Option<&[(Key<'a>, Index)]> {
+    pub fn array(&self, index: Index) -> Option<&Elements<'a>> {
         match self.resolved(index) {
             Value::Array(elements) => Some(elements),
             _ => None,

@@ -136,10 +136,10 @@ impl Symfony {
     /// # Errors
     /// As [`Symfony::event`]; also every fault of the event.
     pub fn encode(&self, row: &Row) -> Result<(EventId, Vec<u8>), String> {
-        Self::encoded(self.event(row)?)
+        Self::encoded(&self.event(row)?)
     }
 
-    pub(crate) fn encoded(event: Event) -> Result<(EventId, Vec<u8>), String> {
+    pub(crate) fn encoded(event: &Event) -> Result<(EventId, Vec<u8>), String> {
         let body = event.encode().map_err(|fault| fault.to_string())?;
         Ok((event.id, body))
     }

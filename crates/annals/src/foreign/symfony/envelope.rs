@@ -174,36 +174,52 @@ impl Envelope<'_> {
         count.and_then(|count| count.parse().ok()).unwrap_or(0)
     }
 
+    /// How often it has been tried before it was given up, or until now.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        let counts = self.all("RedeliveryStamp", "retryCount");
+        counts.iter().filter_map(|count| count.parse().ok()).max().unwrap_or(0) + 1
+    }
+
     /// Why it was last not handled.
     #[must_use]
     pub fn error(&self) -> Option<String> {
         self.stamp("ErrorDetailsStamp", "exceptionMessage", true)
     }
 
-    /// A property of the first or last stamp of Messenger's of that name, as text.
+    /// A property of the first or last stamp of Messenger's of that name.
     fn stamp(&self, name: &str, property: &str, last: bool) -> Option<String> {
+        let mut all = self.all(name, property).into_iter();
+        if last { all.next_back() } else { all.next() }
+    }
+
+    /// A property of all stamps of Messenger's of that name, as texts.
+    fn all(&self, name: &str, property: &str) -> Vec<String> {
         match &self.kind {
             Kind::Php { document, stamps, .. } => {
                 let class = format!("{STAMP}{name}");
-                let all = document.array(*stamps)?;
-                let (_, list) = all.iter().find(|(key, _)| key.name() == class)?;
-                let list = document.array(*list)?;
-                let (_, stamp) = if last { list.last()? } else { list.first()? };
-                let value = document.property(*stamp, property)?;
-                match document.text(value) {
-                    Some(text) => Some(text.to_owned()),
-                    None => document.json(value, 4096).ok().filter(|json| json != "null"),
-                }
+                let lists = document.array(*stamps).unwrap_or_default();
+                let list = lists.iter().find(|(key, _)| key.name() == class);
+                let list = list.and_then(|(_, list)| document.array(*list)).unwrap_or_default();
+                let told = |(_, stamp): &(_, Index)| {
+                    let value = document.property(*stamp, property)?;
+                    match document.text(value) {
+                        Some(text) => Some(text.to_owned()),
+                        None => document.json(value, 4096).ok().filter(|json| json != "null"),
+                    }
+                };
+                list.iter().filter_map(told).collect()
             }
             Kind::Json { headers, .. } => {
-                let json: String = headers.get(&format!("{STAMP_HEADER}{STAMP}{name}"))?;
-                let list: Vec<serde_json::Value> = serde_json::from_str(&json).ok()?;
-                let stamp = if last { list.last()? } else { list.first()? };
-                match &stamp[property] {
+                let json: Option<String> = headers.get(&format!("{STAMP_HEADER}{STAMP}{name}"));
+                let list = json.and_then(|json| serde_json::from_str(&json).ok());
+                let list: Vec<serde_json::Value> = list.unwrap_or_default();
+                let told = |stamp: &serde_json::Value| match &stamp[property] {
                     serde_json::Value::Null => None,
                     serde_json::Value::String(text) => Some(text.clone()),
                     other => Some(other.to_string()),
-                }
+                };
+                list.iter().filter_map(told).collect()
             }
         }
     }
