@@ -15,6 +15,7 @@ pub mod mariadb;
 pub mod outcome;
 mod packages;
 pub mod pgbouncer;
+pub mod php;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
