@@ -91,8 +91,17 @@ fn dependencies_go_downward_only() {
 
 #[test]
 fn backends_do_not_know_each_other() {
-    const BACKENDS: [&str; 9] = [
-        "memory", "sync", "sqlite", "postgres", "mysql", "redis", "redis_list", "file", "laravel",
+    const BACKENDS: [&str; 10] = [
+        "memory",
+        "sync",
+        "sqlite",
+        "postgres",
+        "mysql",
+        "redis",
+        "redis_list",
+        "symfony",
+        "file",
+        "laravel",
     ];
     let mut found = Vec::new();
     for (name, text) in files(".rs") {

@@ -1,7 +1,34 @@
 //! Taking over from the workers of a Symfony application.
 
+/// Runs a test on each database that an application may keep its table in.
+macro_rules! on_each_database {
+    ($test:ident) => {
+        mod $test {
+            use crate::symfony::scene::Scene;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                if let Some(scene) = Scene::on_postgres() {
+                    super::$test(scene).await;
+                }
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                if let Some(scene) = Scene::on_sqlite() {
+                    super::$test(scene).await;
+                }
+            }
+        }
+    };
+}
+
+mod failing;
 mod php;
+mod scene;
 mod shape;
+mod taking;
+mod together;
 
 use annals::foreign::symfony::Row;
 use serde_json::Value;

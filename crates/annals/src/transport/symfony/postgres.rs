@@ -1,0 +1,288 @@
+//! Messenger's table in PostgreSQL, where its times are `timestamp(0) without time zone`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::settings::Settings;
+use super::table::{Ask, Figures, Held, Judge, Judged, Listed, Rework, Seek, Table, groups};
+use crate::error::Result;
+use crate::foreign::symfony::Row;
+use crate::postgres::{Pool, Server, number};
+
+/// A lease need not wait for the disk: what a crash of the server takes back is
+/// delivered again.
+const UNSYNCED: &str = "BEGIN; SET LOCAL synchronous_commit TO off";
+
+/// As the texts that the transport compares.
+const TIME: &str = "'YYYY-MM-DD HH24:MI:SS'";
+
+#[derive(Debug)]
+pub(super) struct PostgresTable {
+    server: Server,
+    sql: Arc<Sql>,
+    needles: Arc<(Vec<String>, Vec<String>)>,
+}
+
+/// The statements, with the table's name in them.
+#[derive(Debug)]
+struct Sql {
+    take: String,
+    lease: String,
+    delete: String,
+    release: String,
+    lock: String,
+    /// What is locked already.
+    remove: String,
+    insert: String,
+    list: String,
+    figures: String,
+}
+
+impl Sql {
+    fn of(table: &str) -> Self {
+        // The condition that a row looks like a message of ours, of two arrays.
+        let looks = |bodies: &str, headers: &str| {
+            format!(
+                "(EXISTS (SELECT FROM unnest({headers}::text[]) n WHERE strpos(m.headers, n) > 0) \
+                 OR EXISTS (SELECT FROM unnest({bodies}::text[]) n WHERE strpos(m.body, n) > 0))"
+            )
+        };
+        let columns = format!(
+            "m.id, m.body, m.headers, to_char(m.created_at, {TIME}) AS created_at, m.queue_name, \
+             to_char(m.available_at, {TIME}) AS available_at, to_char(m.delivered_at, {TIME}) AS delivered_at"
+        );
+        Self {
+            take: format!(
+                "WITH ready AS ( \
+                     SELECT {columns} FROM {table} m \
+                     WHERE m.queue_name = $1 AND m.available_at <= $2::timestamp \
+                         AND (m.delivered_at IS NULL OR m.delivered_at < $3::timestamp) \
+                         AND {} AND m.id <> ALL ($6::int8[]) \
+                     ORDER BY m.available_at, m.id LIMIT $7 FOR UPDATE SKIP LOCKED \
+                 ), fitting AS ( \
+                     SELECT *, sum(octet_length(body)) OVER (ORDER BY available_at, id) \
+                         - octet_length(body) AS before FROM ready \
+                 ) \
+                 SELECT * FROM fitting WHERE before < $8 ORDER BY available_at, id",
+                looks("$4", "$5")
+            ),
+            lease: format!("UPDATE {table} SET delivered_at = $1::timestamp WHERE id = ANY ($2)"),
+            delete: format!(
+                "DELETE FROM {table} WHERE id = ANY ($1) \
+                 AND delivered_at IS NOT DISTINCT FROM $2::timestamp"
+            ),
+            release: format!(
+                "UPDATE {table} SET delivered_at = NULL WHERE id = ANY ($1) \
+                 AND delivered_at IS NOT DISTINCT FROM $2::timestamp"
+            ),
+            lock: format!(
+                "SELECT {columns} FROM {table} m WHERE m.id = ANY ($1) \
+                 AND m.delivered_at IS NOT DISTINCT FROM $2::timestamp ORDER BY m.id FOR UPDATE"
+            ),
+            remove: format!("DELETE FROM {table} WHERE id = ANY ($1)"),
+            insert: format!(
+                "INSERT INTO {table} (body, headers, queue_name, created_at, available_at) \
+                 SELECT body, headers, queue, created::timestamp, available::timestamp \
+                 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) \
+                 WITH ORDINALITY AS n (body, headers, queue, created, available, place) ORDER BY place"
+            ),
+            list: format!(
+                "SELECT {columns} FROM {table} m WHERE m.queue_name = ANY ($1) AND m.id > $2 \
+                 AND {} ORDER BY m.id LIMIT $5",
+                looks("$3", "$4")
+            ),
+            figures: format!(
+                "WITH free AS ( \
+                     SELECT m.queue_name, m.created_at, m.available_at <= $3::timestamp \
+                         AND (m.delivered_at IS NULL OR m.delivered_at < $4::timestamp) AS ready \
+                     FROM {table} m WHERE (m.queue_name = $1 OR m.queue_name = ANY ($2)) \
+                         AND {} AND m.id <> ALL ($7::int8[]) \
+                 ) \
+                 SELECT count(*) FILTER (WHERE queue_name = $1 AND ready), \
+                     count(*) FILTER (WHERE queue_name = $1 AND NOT ready), \
+                     count(*) FILTER (WHERE queue_name <> $1), \
+                     to_char(min(created_at) FILTER (WHERE queue_name = $1), {TIME}), \
+                     pg_total_relation_size('{table}') FROM free",
+                looks("$5", "$6")
+            ),
+        }
+    }
+}
+
+impl PostgresTable {
+    pub(super) fn open(url: &str, settings: &Settings) -> Result<Self> {
+        Ok(Self {
+            server: Server::new(url, "the transport", &[])?,
+            sql: Arc::new(Sql::of(&settings.table)),
+            needles: Arc::new(settings.needles()),
+        })
+    }
+}
+
+fn listed(row: &PgRow) -> sqlx::Result<Listed> {
+    Ok(Listed {
+        row: Row {
+            id: row.try_get("id")?,
+            body: row.try_get("body")?,
+            headers: row.try_get("headers")?,
+            created_at: row.try_get("created_at")?,
+        },
+        queue: row.try_get("queue_name")?,
+        available_at: row.try_get("available_at")?,
+        delivered_at: row.try_get("delivered_at")?,
+    })
+}
+
+#[async_trait]
+impl Table for PostgresTable {
+    async fn take(&self, seek: Seek, judge: Judge) -> Result<Vec<(i64, Option<Judged>)>> {
+        let (sql, needles) = (Arc::clone(&self.sql), Arc::clone(&self.needles));
+        let work = move |pool: Pool| async move {
+            let mut connection = pool.begin(UNSYNCED).await?;
+            let take = connection
+                .query(AssertSqlSafe(sql.take.clone()))
+                .bind(seek.queue)
+                .bind(seek.now)
+                .bind(seek.expired)
+                .bind(&needles.0)
+                .bind(&needles.1)
+                .bind(seek.passed)
+                .bind(number(seek.events as u64))
+                .bind(number(seek.bytes as u64));
+            let rows = take.fetch_all(&mut *connection).await?;
+            let mut taken = Vec::with_capacity(rows.len());
+            for row in rows {
+                let Listed { row, .. } = listed(&row)?;
+                taken.push((row.id, judge(&row)));
+            }
+            let ours = taken.iter().filter(|(_, judged)| judged.is_some());
+            let ours: Vec<i64> = ours.map(|(id, _)| *id).collect();
+            if !ours.is_empty() {
+                let lease = connection.query(AssertSqlSafe(sql.lease.clone()));
+                lease.bind(seek.until).bind(ours).execute(&mut *connection).await?;
+            }
+            connection.commit().await?;
+            Ok::<_, sqlx::Error>(taken)
+        };
+        self.server.brief("receive from", work).await
+    }
+
+    async fn delete(&self, held: Vec<Held>) -> Result<usize> {
+        let sql = Arc::clone(&self.sql);
+        let work = move |pool: Pool| async move {
+            let mut connection = pool.begin("BEGIN").await?;
+            let mut deleted = 0;
+            for (at, ids) in groups(held) {
+                let delete = connection.query(AssertSqlSafe(sql.delete.clone()));
+                deleted +=
+                    delete.bind(ids).bind(at).execute(&mut *connection).await?.rows_affected();
+            }
+            connection.commit().await?;
+            Ok::<_, sqlx::Error>(count(deleted))
+        };
+        self.server.brief("acknowledge to", work).await
+    }
+
+    async fn release(&self, held: Vec<Held>) -> Result<usize> {
+        let sql = Arc::clone(&self.sql);
+        let work = move |pool: Pool| async move {
+            let mut connection = pool.begin(UNSYNCED).await?;
+            let mut released = 0;
+            for (at, ids) in groups(held) {
+                let release = connection.query(AssertSqlSafe(sql.release.clone()));
+                released +=
+                    release.bind(ids).bind(at).execute(&mut *connection).await?.rows_affected();
+            }
+            connection.commit().await?;
+            Ok::<_, sqlx::Error>(count(released))
+        };
+        self.server.brief("release to", work).await
+    }
+
+    async fn replace(&self, held: Vec<Held>, rework: Rework) -> Result<usize> {
+        let sql = Arc::clone(&self.sql);
+        let work = move |pool: Pool| async move {
+            let mut connection = pool.begin("BEGIN").await?;
+            let mut gone = Vec::new();
+            let mut new: [Vec<String>; 5] = Default::default();
+            for (at, ids) in groups(held) {
+                let lock = connection.query(AssertSqlSafe(sql.lock.clone())).bind(ids).bind(at);
+                for row in lock.fetch_all(&mut *connection).await? {
+                    let Listed { row, .. } = listed(&row)?;
+                    let Some(moved) = rework(&row) else { continue };
+                    gone.push(row.id);
+                    let columns = [
+                        moved.body,
+                        moved.headers,
+                        moved.queue,
+                        moved.created_at,
+                        moved.available_at,
+                    ];
+                    new.iter_mut().zip(columns).for_each(|(column, value)| column.push(value));
+                }
+            }
+            let [body, headers, queue, created, available] = new;
+            let insert = connection.query(AssertSqlSafe(sql.insert.clone()));
+            let insert = insert.bind(body).bind(headers).bind(queue).bind(created).bind(available);
+            insert.execute(&mut *connection).await?;
+            let moved = gone.len();
+            let delete = connection.query(AssertSqlSafe(sql.remove.clone())).bind(gone);
+            delete.execute(&mut *connection).await?;
+            connection.commit().await?;
+            Ok::<_, sqlx::Error>(moved)
+        };
+        self.server.brief("move messages in", work).await
+    }
+
+    async fn list(&self, queues: Vec<String>, after: i64, limit: usize) -> Result<Vec<Listed>> {
+        let (sql, needles) = (Arc::clone(&self.sql), Arc::clone(&self.needles));
+        let work = move |pool: Pool| async move {
+            let mut connection = pool.connect().await?;
+            let list = connection
+                .query(AssertSqlSafe(sql.list.clone()))
+                .bind(queues)
+                .bind(after)
+                .bind(&needles.0)
+                .bind(&needles.1)
+                .bind(number(limit as u64));
+            let rows = list.fetch_all(&mut *connection).await?;
+            connection.commit().await?;
+            rows.iter().map(listed).collect::<sqlx::Result<Vec<_>>>()
+        };
+        self.server.brief("list the failed of", work).await
+    }
+
+    async fn figures(&self, ask: Ask) -> Result<Figures> {
+        let (sql, needles) = (Arc::clone(&self.sql), Arc::clone(&self.needles));
+        let work = move |pool: Pool| async move {
+            let mut connection = pool.connect().await?;
+            let figures = connection
+                .query(AssertSqlSafe(sql.figures.clone()))
+                .bind(ask.queue)
+                .bind(ask.failure_queues)
+                .bind(ask.now)
+                .bind(ask.expired)
+                .bind(&needles.0)
+                .bind(&needles.1)
+                .bind(ask.passed);
+            let row = figures.fetch_one(&mut *connection).await?;
+            connection.commit().await?;
+            let figure = |column| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+            Ok::<_, sqlx::Error>(Figures {
+                ready: figure(0)?,
+                leased: figure(1)?,
+                failed: figure(2)?,
+                oldest: row.try_get(3)?,
+                bytes: Some(figure(4)?),
+            })
+        };
+        self.server.brief("read the figures of", work).await
+    }
+}
+
+fn count(rows: u64) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
+}
