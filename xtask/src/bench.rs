@@ -17,7 +17,7 @@ use row::Row;
 const PROGRAMS: [&str; 3] = ["bench", "request", "memory"];
 
 /// The benches, as they are named on the command line.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "record",
     "latency",
     "durable",
@@ -25,6 +25,7 @@ const NAMES: [&str; 9] = [
     "drain-file",
     "history",
     "outbox",
+    "symfony",
     "request",
     "memory",
 ];

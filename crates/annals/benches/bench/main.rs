@@ -23,6 +23,7 @@ mod product;
 mod record;
 mod row;
 mod sink;
+mod symfony;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A bench's name, and what runs it.
 type Bench = (&'static str, fn() -> Outcome);
 
-const BENCHES: [Bench; 12] = [
+const BENCHES: [Bench; 13] = [
     ("record", record::run),
     ("latency", latency::run),
     ("durable", durable::run),
@@ -46,6 +47,7 @@ const BENCHES: [Bench; 12] = [
     ("attach", postgres::attach::run),
     ("lag", postgres::lag::run),
     ("history-postgres", postgres::history::run),
+    ("symfony", symfony::run),
 ];
 
 fn main() -> ExitCode {

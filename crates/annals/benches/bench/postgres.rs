@@ -8,4 +8,4 @@ pub mod outbox;
 mod plain;
 
 /// No checkpoint comes in one round and not in the next.
-const CALM: &[&str] = &["max_wal_size = 16GB", "checkpoint_timeout = 1h"];
+pub const CALM: &[&str] = &["max_wal_size = 16GB", "checkpoint_timeout = 1h"];
