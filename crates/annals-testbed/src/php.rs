@@ -10,10 +10,11 @@ use tempfile::TempDir;
 use crate::packages::install;
 
 /// What an application needs that dispatches messages to a database and handles them.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 13] = [
     "php-cli",
     "php-mysql",
     "php-pgsql",
+    "php-redis",
     "php-sqlite3",
     "php-doctrine-dbal",
     "php-symfony-console",

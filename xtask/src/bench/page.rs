@@ -91,6 +91,19 @@ const REFERENCES: [(&str, &str); 14] = [
          the library; then months pruned, the oldest first, while batches of 100 are appended.",
     ),
     (
+        "drain-laravel",
+        "Rows that a real application pushed, each with an id of its own, from a Redis list into the \
+         table `audits` as its package made it; ours with batches of 1,000. The PHP worker does what \
+         the application's own does, without a framework: LPOP one by one, json_decode, and an \
+         insert of a hundred rows with a statement prepared each time (php-redis and PDO). The bulk \
+         load has the same rows encoded before the clock runs, and sends 1,000 at a time over one \
+         connection, as a binary COPY.",
+    ),
+    (
+        "drain-laravel-mariadb",
+        "The same on MariaDB; the bulk load is a multi-row INSERT that stays prepared.",
+    ),
+    (
         "request",
         "The sample shop on loopback under its driver, 500 requests a second, with a buffered \
          handle on the SQLite transport and without any; a new shop each time.",

@@ -16,6 +16,7 @@
 mod drain;
 mod durable;
 mod history;
+mod laravel;
 mod latency;
 mod plain_sql;
 mod postgres;
@@ -34,7 +35,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A bench's name, and what runs it.
 type Bench = (&'static str, fn() -> Outcome);
 
-const BENCHES: [Bench; 13] = [
+const BENCHES: [Bench; 15] = [
     ("record", record::run),
     ("latency", latency::run),
     ("durable", durable::run),
@@ -48,6 +49,8 @@ const BENCHES: [Bench; 13] = [
     ("lag", postgres::lag::run),
     ("history-postgres", postgres::history::run),
     ("symfony", symfony::run),
+    ("drain-laravel", laravel::run_postgres),
+    ("drain-laravel-mariadb", laravel::run_mariadb),
 ];
 
 fn main() -> ExitCode {

@@ -90,16 +90,22 @@ impl Keys {
     }
 }
 
+/// One that was received before: its number, how often with this time, and what was
+/// pushed.
+type Again = (u64, u32, Vec<u8>);
+
+/// What the script says: the number of the first from the list, those, and the others.
+type Answer = (u64, Vec<Vec<u8>>, Vec<Again>);
+
 /// What a receive brought.
-#[derive(Default)]
 pub(super) struct Received {
     first: u64,
     fresh: Vec<Vec<u8>>,
-    again: Vec<(u64, u32, Vec<u8>)>,
+    again: Vec<Again>,
 }
 
 impl Received {
-    pub(super) fn of((first, fresh, again): (u64, Vec<Vec<u8>>, Vec<(u64, u32, Vec<u8>)>)) -> Self {
+    pub(super) fn of((first, fresh, again): Answer) -> Self {
         Self { first, fresh, again }
     }
 
@@ -113,7 +119,7 @@ impl Received {
 
     /// Each event's number, how often it was received, and what was pushed: those that
     /// were received before come first.
-    pub(super) fn into_events(self) -> impl Iterator<Item = (u64, u32, Vec<u8>)> {
+    pub(super) fn into_events(self) -> impl Iterator<Item = Again> {
         let fresh = (self.first..).zip(self.fresh).map(|(number, payload)| (number, 1, payload));
         self.again.into_iter().chain(fresh)
     }
