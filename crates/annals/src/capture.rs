@@ -11,6 +11,7 @@
 mod buffer;
 mod drain;
 mod receipt;
+mod spool;
 
 use std::fmt;
 use std::io::Write as _;
@@ -61,7 +62,9 @@ pub struct AuditOptions {
     /// How long a caller may wait for room in the buffer, under
     /// [`WhenFull::Spill`].
     pub max_block: Duration,
-    /// Where events go when the transport is away or slow, if anywhere.
+    /// Where events go when the transport is away or slow, if anywhere. The handle
+    /// moves them to the transport when it answers again, in their order; until then
+    /// all later ones go behind them.
     pub spool: Option<Arc<dyn Transport>>,
 }
 
@@ -123,8 +126,9 @@ pub enum Delivery {
 /// are slower than the application for long enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The handle's thread moves events to the spool whenever the transport
-    /// fails or takes longer than two seconds; when that is full too, the caller
+    /// The handle's thread puts events into the spool when the transport fails or
+    /// takes longer than two seconds, and until all that is there has been moved
+    /// to the transport; when that is full too, the caller
     /// waits `max_block`, then the event is dropped and counted.
     Spill,
     /// The caller waits until there is room, as long as that takes.

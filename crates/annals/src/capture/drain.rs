@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::buffer::{Buffer, Entry, Lost, Next, Taken};
+use super::spool::Spool;
 use super::{WhenFull, dropped_event};
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{Message, Transport};
@@ -36,6 +37,7 @@ pub(super) fn start(buffer: Arc<Buffer>, transport: Arc<dyn Transport>) -> Resul
 struct Drain {
     buffer: Arc<Buffer>,
     transport: Arc<dyn Transport>,
+    spool: Option<Arc<Spool>>,
     /// The outage that was reported last, so that it is reported once.
     reported: Option<String>,
 }
@@ -48,10 +50,29 @@ enum Sent {
 
 impl Drain {
     fn new(buffer: Arc<Buffer>, transport: Arc<dyn Transport>) -> Self {
-        Self { buffer, transport, reported: None }
+        let spool = buffer.options.spool.as_ref();
+        let spool = spool.filter(|_| buffer.options.when_full == WhenFull::Spill);
+        let spool = spool.map(|spool| Spool::new(Arc::clone(spool), Arc::clone(&transport)));
+        Self { spool: spool.map(Arc::new), buffer, transport, reported: None }
     }
 
     async fn run(mut self) {
+        match self.spool.clone() {
+            None => self.drain().await,
+            Some(spool) => {
+                spool.look().await;
+                let moving = tokio::spawn(Arc::clone(&spool).move_all());
+                self.drain().await;
+                spool.stop();
+                // One that panicked has nothing in hand that a lease does not end.
+                let _ = moving.await;
+            }
+        }
+        self.buffer.settle(|state| state.finished = true);
+    }
+
+    /// Sends until the handle is shut down.
+    async fn drain(&mut self) {
         let mut taken = Taken::default();
         let mut lingered = false;
         loop {
@@ -73,7 +94,6 @@ impl Drain {
                 }
             }
         }
-        self.buffer.settle(|state| state.finished = true);
     }
 
     /// Sends what has gathered; answers whether to go on.
@@ -167,11 +187,17 @@ impl Drain {
     }
 
     async fn try_send(&self, batch: &Arc<[Message]>) -> Sent {
-        let options = &self.buffer.options;
-        let spool = options.spool.as_ref().filter(|_| options.when_full == WhenFull::Spill);
+        if let Some(spool) = &self.spool
+            && let Some(followed) = spool.follow(batch).await
+        {
+            return match followed {
+                Ok(()) => Sent::Durable { spilled: true },
+                Err(error) => Sent::Failed(error),
+            };
+        }
         let remaining =
             self.buffer.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let patience = match (spool, remaining) {
+        let patience = match (&self.spool, remaining) {
             (Some(_), _) => Some(SPILL_AFTER),
             (None, remaining) => remaining,
         };
@@ -183,13 +209,16 @@ impl Drain {
                 Err(Error::new(ErrorKind::Away, doing, format!("no answer within {patience:?}")))
             }),
         };
-        match (sent, spool) {
+        match (sent, &self.spool) {
             (Ok(()), _) => Sent::Durable { spilled: false },
             (Err(error), Some(spool)) if error.kind() != ErrorKind::Event => {
                 // The transport may have them all the same; the store knows
                 // duplicates by their id.
-                match spool.send(Arc::clone(batch)).await {
-                    Ok(()) => Sent::Durable { spilled: true },
+                match spool.take(batch).await {
+                    Ok(()) => {
+                        tracing::warn!(target: "annals::capture", %error, "events go to the spool");
+                        Sent::Durable { spilled: true }
+                    }
                     Err(spool_error) => {
                         let found = format!("{error}; and the spool: {spool_error}");
                         Sent::Failed(Error::new(error.kind(), "make events durable", found))

@@ -210,9 +210,9 @@ async fn spill_goes_to_the_spool() {
     for number in 0..10 {
         audit.record(event(number)).await.unwrap();
     }
-    assert_eq!(arrived(&*spool).await.len(), 10);
     let stats = audit.shutdown(Duration::from_secs(5)).await.unwrap();
     assert_eq!((stats.spilled, stats.dropped), (10, 0));
+    assert_eq!(arrived(&*spool).await.len(), 10);
 }
 
 /// Fills a handle whose transport is stuck, until it gives way.

@@ -2,5 +2,6 @@
 
 mod faults;
 mod settings;
+mod spool;
 mod tls;
 mod transport;
