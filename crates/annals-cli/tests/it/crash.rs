@@ -20,4 +20,5 @@ mod postgres;
 mod process;
 mod recorder;
 mod recovering;
+mod redis;
 mod stopping;

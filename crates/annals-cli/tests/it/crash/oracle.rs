@@ -14,6 +14,7 @@ use annals::store::postgres::PostgresStore;
 use annals::store::sqlite::SqliteStore;
 use annals::{Event, EventId, Timestamp};
 use annals_testbed::postgres::Postgres;
+use annals_testbed::redis::Redis;
 use rusqlite::{Connection, OpenFlags};
 
 use super::dice::Dice;
@@ -58,6 +59,8 @@ pub(super) enum Queue<'a> {
     Sqlite(PathBuf),
     /// In this database; while the server was away, in the spool.
     Postgres { server: &'a Postgres, database: &'a str, spool: PathBuf },
+    /// In this server's stream; while the server was away, in the spool.
+    Redis { server: &'a Redis, spool: PathBuf },
 }
 
 /// Where events rest.
@@ -105,6 +108,11 @@ impl Queue<'_> {
                 assert_eq!(rows, "", "no event was to blame");
                 Vec::new()
             }
+            Self::Redis { server, .. } => {
+                let failed = server.cli(&["XRANGE", "{annals}:failed", "-", "+"]);
+                assert_eq!(failed, "", "no event was to blame");
+                Vec::new()
+            }
         }
     }
 
@@ -115,10 +123,13 @@ impl Queue<'_> {
                 let left = "SELECT (SELECT count(*) FROM annals_queue), \
                     (SELECT count(*) FROM annals_delivery)";
                 assert_eq!(server.sql(database, left), "0|0", "rows are left in the queue");
-                if spool.exists() {
-                    assert_nothing_is_left(spool);
-                    assert!(failed(spool).is_empty(), "no event was to blame");
-                }
+                assert_spool_is_empty(spool);
+            }
+            Self::Redis { server, spool } => {
+                assert_eq!(server.cli(&["XLEN", "annals"]), "0", "entries are left in the queue");
+                let leases = server.cli(&["EXISTS", "{annals}:leases"]);
+                assert_eq!(leases, "0", "a lease outlives its entries");
+                assert_spool_is_empty(spool);
             }
         }
     }
@@ -279,6 +290,13 @@ fn assert_nothing_is_left(path: &Path) {
         let count = format!("SELECT count(*) FROM {table}");
         let left: i64 = db.query_row(&count, [], |row| row.get(0)).unwrap();
         assert_eq!(left, 0, "rows are left in {table}");
+    }
+}
+
+fn assert_spool_is_empty(spool: &Path) {
+    if spool.exists() {
+        assert_nothing_is_left(spool);
+        assert!(failed(spool).is_empty(), "no event was to blame");
     }
 }
 
