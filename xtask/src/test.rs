@@ -3,8 +3,18 @@
 use crate::{cargo, fuzz, outcomes};
 
 /// Feature sets that an application may choose, beside the default and all.
-const FEATURES: [&str; 9] =
-    ["", "derive", "sqlite", "sqlx-sqlite", "postgres", "file", "tower", "config", "testing"];
+const FEATURES: [&str; 10] = [
+    "",
+    "derive",
+    "sqlite",
+    "sqlx-sqlite",
+    "postgres",
+    "redis",
+    "file",
+    "tower",
+    "config",
+    "testing",
+];
 
 /// Tells the tests to take their time; they read it from the environment.
 const FULL: &str = "ANNALS_TEST_FULL";

@@ -73,10 +73,7 @@ impl Server {
     /// # Errors
     /// [`ErrorKind::Usage`] if it is too old; otherwise why it cannot be reached.
     pub(crate) async fn check(&self) -> Result<()> {
-        let mut info = redis::cmd("INFO");
-        info.arg("server");
-        let info: redis::Value = self.command("connect to", info).await?;
-        let version = first_line(&info, "redis_version:").unwrap_or_default();
+        let version = self.info("connect to", "redis_version").await?.unwrap_or_default();
         let major = version.split('.').next().and_then(|major| major.parse().ok());
         match major {
             Some(..FIRST_VERSION) => {
@@ -86,6 +83,16 @@ impl Server {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What the server says of itself under a name; of a cluster, what one node says.
+    pub(crate) async fn info(
+        &self,
+        doing: &'static str,
+        name: &'static str,
+    ) -> Result<Option<String>> {
+        let info: redis::Value = self.command(doing, redis::cmd("INFO")).await?;
+        Ok(first_line(&info, &format!("{name}:")))
     }
 
     /// What is being done with it, for messages: "open the transport …".

@@ -1,5 +1,7 @@
 //! `annals doctor`: is the installation sound?
 
+mod redis;
+
 use std::fs;
 use std::path::Path;
 
@@ -213,7 +215,13 @@ async fn queue(session: &Session, url: &str, findings: &mut Vec<Finding>) {
     };
     match stats {
         Ok(stats) => findings.extend(waiting(&what, stats, Timestamp::now())),
-        Err(error) => findings.push(Finding::of(what, &error)),
+        Err(error) => {
+            findings.push(Finding::of(what, &error));
+            return;
+        }
+    }
+    if redis::is_one(url) {
+        findings.extend(redis::findings(url, &what).await);
     }
 }
 

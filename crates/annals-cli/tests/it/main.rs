@@ -15,4 +15,5 @@ mod laravel;
 mod postgres;
 mod reading;
 mod recording;
+mod redis;
 mod serving;

@@ -18,6 +18,7 @@
 //! as an error in the log, once; the group is made again, and what is in the stream
 //! is delivered.
 
+mod promises;
 mod queue;
 
 use std::ops::Range;
@@ -32,6 +33,7 @@ use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want,
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
 use crate::redis::Server;
+pub use promises::Promises;
 use queue::{Keys, Received};
 
 /// How long the replicas of `replicas=N` have to confirm what was sent.
