@@ -4,7 +4,7 @@ use super::row::{Row, Target, median};
 use crate::machine;
 
 /// What each reference does, by bench.
-const REFERENCES: [(&str, &str); 14] = [
+const REFERENCES: [(&str, &str); 17] = [
     (
         "record",
         "Ours is `audit.updated(&before, &after)`: it takes the difference of two values of a \
@@ -112,6 +112,23 @@ const REFERENCES: [(&str, &str); 14] = [
         "memory",
         "`annals work` as a process of its own, batches of 100: the peak of its resident memory \
          (VmHWM) while it drains for some seconds.",
+    ),
+    (
+        "record-redis",
+        "Ours is `audit.updated(&before, &after)` with a Redis (`appendfsync always`) as transport, \
+         the reference the same call with the SQLite transport. Bursts of 1,000 calls in turns, each \
+         waited out until it is durable, which is not counted.",
+    ),
+    (
+        "redis-away",
+        "One caller, a call every 500 us, each timed alone: a minute with Redis there, then a minute \
+         with Redis stopped, in parts of ten seconds. Then it is started, and the bench fails if an \
+         event is missing or comes before its predecessor.",
+    ),
+    (
+        "drain-redis",
+        "As drain-postgres with one worker, but from a Redis stream (`appendfsync always`), whose \
+         reads, leases and acknowledgements then count too; beside the same COPY.",
     ),
 ];
 

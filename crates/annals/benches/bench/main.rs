@@ -22,6 +22,7 @@ mod plain_sql;
 mod postgres;
 mod product;
 mod record;
+mod redis;
 mod row;
 mod sink;
 mod symfony;
@@ -35,7 +36,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A bench's name, and what runs it.
 type Bench = (&'static str, fn() -> Outcome);
 
-const BENCHES: [Bench; 15] = [
+const BENCHES: [Bench; 18] = [
     ("record", record::run),
     ("latency", latency::run),
     ("durable", durable::run),
@@ -51,6 +52,9 @@ const BENCHES: [Bench; 15] = [
     ("symfony", symfony::run),
     ("drain-laravel", laravel::run_postgres),
     ("drain-laravel-mariadb", laravel::run_mariadb),
+    ("record-redis", redis::record::run),
+    ("redis-away", redis::away::run),
+    ("drain-redis", redis::drain::run),
 ];
 
 fn main() -> ExitCode {

@@ -14,9 +14,9 @@ use crate::Outcome;
 use crate::drain::{Load, drain, records};
 use crate::row::{Row, Target};
 
-const ROUNDS: usize = 7;
-const EVENTS: u32 = 60_000;
-const BATCH: usize = 1_000;
+pub const ROUNDS: usize = 7;
+pub const EVENTS: u32 = 60_000;
+pub const BATCH: usize = 1_000;
 
 /// From memory, so that the store is all of it, beside COPY into the same table.
 pub fn run_store() -> Outcome {
@@ -52,7 +52,8 @@ fn ours_into(server: &Postgres, records: &[Record], workers: usize) -> Outcome<f
     rate
 }
 
-fn plain_into(server: &Postgres, records: &[Record], connections: usize) -> Outcome<f64> {
+/// The rate of a COPY of the same rows.
+pub fn plain_into(server: &Postgres, records: &[Record], connections: usize) -> Outcome<f64> {
     let url = server.database();
     let rate = crate::runtime()?.block_on(async {
         PostgresStore::open(&url).await?;
