@@ -9,6 +9,8 @@
 //! for a transaction; other languages set `annals.context` (docs/attach.md). It is
 //! not where changes are stored, and it never fails the application's statement.
 
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -121,6 +123,8 @@ pub async fn attach(
     match url.split_once(':') {
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => postgres::attach(url, tables, options, mode).await,
+        #[cfg(feature = "mysql")]
+        Some(("mysql" | "mariadb", _)) => mysql::attach(url, tables, options, mode).await,
         #[cfg(feature = "sqlite")]
         Some(("sqlite", path)) => sqlite::attach(path, tables, options, mode).await,
         _ => Err(no_triggers(url)),
@@ -135,6 +139,8 @@ pub async fn detach(url: &str, tables: &[String], mode: Mode) -> Result<Vec<Stri
     match url.split_once(':') {
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => postgres::detach(url, tables, mode).await,
+        #[cfg(feature = "mysql")]
+        Some(("mysql" | "mariadb", _)) => mysql::detach(url, tables, mode).await,
         #[cfg(feature = "sqlite")]
         Some(("sqlite", path)) => sqlite::detach(path, tables, mode).await,
         _ => Err(no_triggers(url)),
@@ -149,6 +155,8 @@ pub async fn attached(url: &str) -> Result<Vec<Attached>> {
     match url.split_once(':') {
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => postgres::attached(url).await,
+        #[cfg(feature = "mysql")]
+        Some(("mysql" | "mariadb", _)) => mysql::attached(url).await,
         #[cfg(feature = "sqlite")]
         Some(("sqlite", path)) => sqlite::attached(path).await,
         _ => Err(no_triggers(url)),
@@ -158,5 +166,5 @@ pub async fn attached(url: &str) -> Result<Vec<Attached>> {
 fn no_triggers(url: &str) -> Error {
     let doing = format!("attach tables of {}", without_secrets(url));
     Error::new(ErrorKind::Usage, doing, "there are no tables in it")
-        .hint("name the application's database: postgres://… or sqlite:PATH")
+        .hint("name the application's database: postgres://…, mysql://… or sqlite:PATH")
 }

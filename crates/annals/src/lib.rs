@@ -6,7 +6,7 @@
 //!
 //! The modules stand in the order of that flow.
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub mod attach;
 pub mod capture;
 pub mod change;

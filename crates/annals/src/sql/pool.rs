@@ -193,13 +193,6 @@ impl<D: Dialect> Connection<D> {
         sqlx::query_as(sql).persistent(self.named)
     }
 
-    /// Begins a transaction on it.
-    pub(crate) async fn start(&mut self) -> sqlx::Result<()> {
-        D::run(self, "START TRANSACTION".to_owned()).await?;
-        self.open = true;
-        Ok(())
-    }
-
     /// Ends the transaction, if there is one, and gives the connection back.
     pub(crate) async fn commit(self) -> sqlx::Result<()> {
         self.commit_with("").await

@@ -26,7 +26,7 @@ use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
 use crate::mysql::Server;
 use crate::store::Along;
-use queue::QUEUE;
+pub(crate) use queue::QUEUE;
 
 /// Inserts one event, for applications that enqueue inside their own transaction with
 /// another driver than sqlx. Its values are, in this order, the event's id (16 bytes),

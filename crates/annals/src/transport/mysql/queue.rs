@@ -11,7 +11,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use sqlx::mysql::MySqlRow;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Executor, Row};
 
 use super::super::received::Received;
 use super::super::{
@@ -66,8 +66,9 @@ pub(super) async fn send(pool: Pool, batch: Arc<[Message]>) -> sqlx::Result<()> 
     let bodies = batch.iter().map(|message| message.body.len());
     let chunks = SENT.chunks(bodies, rows::bytes(&pool));
     // One statement is a transaction by itself.
-    if chunks.len() > 1 {
-        connection.start().await?;
+    let several = chunks.len() > 1;
+    if several {
+        connection.execute("START TRANSACTION").await?;
     }
     for chunk in chunks {
         let mut insert = connection.query(AssertSqlSafe(SENT.statement(chunk.len())));
@@ -76,7 +77,7 @@ pub(super) async fn send(pool: Pool, batch: Arc<[Message]>) -> sqlx::Result<()> 
         }
         insert.execute(&mut *connection).await?;
     }
-    connection.commit().await
+    connection.commit_with(if several { "COMMIT" } else { "" }).await
 }
 
 pub(super) async fn receive(pool: Pool, want: Want) -> sqlx::Result<Received> {
