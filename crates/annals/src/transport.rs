@@ -30,7 +30,7 @@ pub mod redis;
 pub mod redis_list;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub mod symfony;
 pub mod sync;
 
@@ -256,10 +256,12 @@ pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
         Some(("redis" | "rediss", _)) => Ok(Arc::new(redis::RedisTransport::open(url).await?)),
         #[cfg(feature = "mysql")]
         Some(("mysql" | "mariadb", _)) => Ok(Arc::new(mysql::MysqlTransport::open(url).await?)),
-        #[cfg(any(feature = "postgres", feature = "sqlite"))]
-        Some(("symfony+postgres" | "symfony+postgresql" | "symfony+sqlite", _)) => {
-            Ok(Arc::new(symfony::SymfonyTransport::open(url).await?))
-        }
+        #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+        Some((
+            "symfony+postgres" | "symfony+postgresql" | "symfony+mysql" | "symfony+mariadb"
+            | "symfony+sqlite",
+            _,
+        )) => Ok(Arc::new(symfony::SymfonyTransport::open(url).await?)),
         _ => Err(Error::new(
             ErrorKind::Usage,
             format!("open the transport {}", without_secrets(url)),

@@ -20,6 +20,8 @@
 //! What cannot be decoded at all, a worker of PHP's would throw away, even when it is
 //! only shown. It is kept, body as it came, in a queue beside that of the failed.
 
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod settings;
@@ -57,7 +59,8 @@ pub struct SymfonyTransport {
 }
 
 impl SymfonyTransport {
-    /// Opens the table that a `symfony+postgres://` or `symfony+sqlite:` URL names. A
+    /// Opens the table that a `symfony+postgres://`, `symfony+mysql://` or
+    /// `symfony+sqlite:` URL names. A
     /// server that is away is no error: each call says so until it is back.
     ///
     /// # Errors
@@ -69,6 +72,10 @@ impl SymfonyTransport {
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => {
                 Box::new(postgres::PostgresTable::open(&address, &settings)?)
+            }
+            #[cfg(feature = "mysql")]
+            Some(("mysql" | "mariadb", _)) => {
+                Box::new(mysql::MysqlTable::open(&address, &settings)?)
             }
             #[cfg(feature = "sqlite")]
             Some(("sqlite", path)) => Box::new(sqlite::SqliteTable::open(path, &settings).await?),

@@ -14,6 +14,13 @@ macro_rules! on_each_database {
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn mariadb() {
+                if let Some(scene) = Scene::on_mariadb() {
+                    super::$test(scene).await;
+                }
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
                 if let Some(scene) = Scene::on_sqlite() {
                     super::$test(scene).await;

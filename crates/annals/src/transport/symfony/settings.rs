@@ -84,6 +84,10 @@ impl Settings {
                         wrong(why, "give the application's date.timezone of before Symfony 6")
                     })?;
                 }
+                "redact" => {
+                    let names = value.split(',').filter(|name| !name.is_empty());
+                    settings.shape.secrets = settings.shape.secrets.clone().and(names);
+                }
                 "source" => settings.shape.source = Cow::Owned(value),
                 "tenant" => settings.shape.tenant = Some(Cow::Owned(value)),
                 _ => match name.strip_prefix("map.") {

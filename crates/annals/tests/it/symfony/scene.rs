@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use annals::Event;
 use annals::transport::symfony::SymfonyTransport;
 use annals::transport::{Delivery, Receipt, Transport, Want};
+use annals_testbed::mariadb::Mariadb;
 use annals_testbed::php::Php;
 use annals_testbed::postgres::Postgres;
 use annals_testbed::required;
@@ -16,7 +17,15 @@ pub(super) struct Scene {
     pub(super) php: Php,
     /// As PHP reaches it.
     database: String,
-    server: Option<&'static Postgres>,
+    server: Server,
+}
+
+/// Who has the table.
+#[derive(Clone, Copy)]
+enum Server {
+    Postgres(&'static Postgres),
+    Mariadb(&'static Mariadb),
+    Sqlite,
 }
 
 /// A row, as text.
@@ -28,14 +37,19 @@ const COLUMNS: [&str; 7] =
 impl Scene {
     pub(super) fn on_postgres() -> Option<Self> {
         let server = required(Postgres::shared())?;
-        Self::new(|_| server.database(), Some(server))
+        Self::new(|_| server.database(), Server::Postgres(server))
+    }
+
+    pub(super) fn on_mariadb() -> Option<Self> {
+        let server = required(Mariadb::shared())?;
+        Self::new(|_| server.database(), Server::Mariadb(server))
     }
 
     pub(super) fn on_sqlite() -> Option<Self> {
-        Self::new(|php| format!("sqlite:{}", php.path("app.db").display()), None)
+        Self::new(|php| format!("sqlite:{}", php.path("app.db").display()), Server::Sqlite)
     }
 
-    fn new(database: impl Fn(&Php) -> String, server: Option<&'static Postgres>) -> Option<Self> {
+    fn new(database: impl Fn(&Php) -> String, server: Server) -> Option<Self> {
         let php = required(Php::application(include_str!("../../php/messenger.php")))?;
         let database = database(&php);
         let scene = Self { php, database, server };
@@ -77,39 +91,51 @@ impl Scene {
         SymfonyTransport::open(&self.url(classes, options)).await.unwrap()
     }
 
-    /// All rows of a queue.
+    /// All rows of a queue, but for those that PHP has done with and not deleted yet.
     pub(super) fn rows(&self, queue: &str) -> Vec<Row> {
         let named = |values: Vec<Option<String>>| {
             COLUMNS.iter().map(|name| (*name).to_owned()).zip(values).collect()
         };
         let ask = |columns: &str| {
             format!(
-                "SELECT {columns} FROM messenger_messages WHERE queue_name = '{queue}' ORDER BY id"
+                "SELECT {columns} FROM messenger_messages WHERE queue_name = '{queue}' \
+                 AND (delivered_at IS NULL OR delivered_at < '9999-12-31') ORDER BY id"
             )
         };
-        if let Some(server) = self.server {
-            let database = self.database.rsplit('/').next().unwrap();
-            let columns = COLUMNS.map(|name| format!("{name}::text")).join(", ");
-            let text = server.sql(
-                database,
-                &format!("SELECT json_build_array({columns}) FROM ({}) m", ask("*")),
-            );
-            return text.lines().map(|line| named(serde_json::from_str(line).unwrap())).collect();
-        }
-        let db = rusqlite::Connection::open(self.php.path("app.db")).unwrap();
-        let columns = COLUMNS.map(|name| format!("CAST({name} AS TEXT)")).join(", ");
-        let mut rows = db.prepare(&ask(&columns)).unwrap();
-        let rows = rows.query_map([], |row| (0..COLUMNS.len()).map(|at| row.get(at)).collect());
-        rows.unwrap().map(|row| named(row.unwrap())).collect()
+        let database = self.database.rsplit('/').next().unwrap();
+        let lines = match self.server {
+            Server::Postgres(server) => {
+                let columns = COLUMNS.map(|name| format!("{name}::text")).join(", ");
+                let ask = format!("SELECT json_build_array({columns}) FROM ({}) m", ask("*"));
+                server.sql(database, &ask)
+            }
+            Server::Mariadb(server) => {
+                let columns = COLUMNS.map(|name| format!("CAST({name} AS CHAR)")).join(", ");
+                let ask = ask(&format!("JSON_ARRAY({columns})"));
+                server.sql(database, &ask)
+            }
+            Server::Sqlite => {
+                let db = rusqlite::Connection::open(self.php.path("app.db")).unwrap();
+                let columns = COLUMNS.map(|name| format!("CAST({name} AS TEXT)")).join(", ");
+                let mut rows = db.prepare(&ask(&format!("json_array({columns})"))).unwrap();
+                let rows = rows.query_map([], |row| row.get(0)).unwrap();
+                rows.map(|row| row.unwrap()).collect::<Vec<String>>().join("\n")
+            }
+        };
+        lines.lines().map(|line| named(serde_json::from_str(line).unwrap())).collect()
     }
 
     /// Runs a statement on the table.
     pub(super) fn sql(&self, sql: &str) {
+        let database = self.database.rsplit('/').next().unwrap();
         match self.server {
-            Some(server) => {
-                server.sql(self.database.rsplit('/').next().unwrap(), sql);
+            Server::Postgres(server) => drop(server.sql(database, sql)),
+            // A backslash is one character of a text, as it is elsewhere.
+            Server::Mariadb(server) => {
+                let sql = format!("SET sql_mode = 'NO_BACKSLASH_ESCAPES'; {sql}");
+                drop(server.sql(database, &sql));
             }
-            None => {
+            Server::Sqlite => {
                 let db = rusqlite::Connection::open(self.php.path("app.db")).unwrap();
                 db.execute_batch(sql).unwrap();
             }

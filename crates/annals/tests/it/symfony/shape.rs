@@ -292,7 +292,7 @@ fn the_mapping_says_which_property_is_which_field() {
     let why = symfony().event(&of_json(&json!({"price": 1}))).unwrap_err();
     assert_eq!(
         why,
-        "no property is the event's action; it has price, and [symfony.map] says which is which"
+        "no property is the event's action; it has price, and symfony.map says which is which"
     );
 }
 

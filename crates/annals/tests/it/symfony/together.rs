@@ -44,8 +44,14 @@ fn numbers(path: &Path) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_of_both_kinds_share_a_table_and_nothing_is_lost_or_doubled() {
+    let scenes = [Scene::on_postgres(), Scene::on_mariadb()];
+    for scene in scenes.into_iter().flatten() {
+        share(scene).await;
+    }
+}
+
+async fn share(scene: Scene) {
     const EACH: usize = 400;
-    let Some(scene) = Scene::on_postgres() else { return };
     let handled = scene.php.path("handled");
     let consume = scene.with(json!({"file": handled}));
     let mut consumers: Vec<_> = (0..2).map(|_| scene.php.spawn("consume", &consume)).collect();
