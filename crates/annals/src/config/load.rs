@@ -131,7 +131,9 @@ fn environment(variables: &[Variable], warnings: &mut Vec<Fault>) -> Layer {
         if let Some(index) = known.iter().position(|variable| variable == name) {
             let setting = &SETTINGS[index];
             let given = match setting.kind {
-                Kind::Urls => Given::Texts(value.split_whitespace().map(str::to_owned).collect()),
+                Kind::Urls | Kind::Mapping => {
+                    Given::Texts(value.split_whitespace().map(str::to_owned).collect())
+                }
                 _ => Given::Text(value.clone()),
             };
             layer.push((setting, origin, given));
@@ -144,6 +146,16 @@ fn environment(variables: &[Variable], warnings: &mut Vec<Fault>) -> Layer {
     layer
 }
 
+/// A URL of Symfony's table that says the mapping too; what it says itself counts first.
+fn mapped(mut url: String, mapping: &[String]) -> String {
+    for pair in mapping {
+        url.push(if url.contains('?') { '&' } else { '?' });
+        url.push_str("map.");
+        url.push_str(pair);
+    }
+    url
+}
+
 /// The value of each setting, by its place in the table.
 struct Values(Vec<Option<(Value, Origin)>>);
 
@@ -152,11 +164,13 @@ impl Values {
         self.fill_defaults();
         let data_dir = PathBuf::from(self.text("data_dir"));
         let store = self.text("store");
+        let mapping = self.texts("symfony.map");
         // `sync:` alone goes to the configured store.
         let transports: Vec<String> = self
             .texts("transport")
             .into_iter()
             .map(|url| if url == "sync:" { format!("sync:{store}") } else { url })
+            .map(|url| if url.starts_with("symfony+") { mapped(url, &mapping) } else { url })
             .collect();
         // A server's database holds both: each has tables of its own.
         let file = |url: &&String| url.starts_with("sqlite:") && **url == store;

@@ -27,6 +27,9 @@ pub enum Kind {
     Url,
     /// One or more URLs.
     Urls,
+    /// Properties of a foreign message, each with the event's field that it is:
+    /// `verb=action`.
+    Mapping,
     /// A whole number between these, both included.
     Count(u64, u64),
     /// A number of bytes between these, both included, such as `64MiB`.
@@ -92,6 +95,12 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Urls,
         None,
         "Plain copies written after the store, such as \"file:/var/log/annals/audit.log\".",
+    ),
+    setting(
+        "symfony.map",
+        Kind::Mapping,
+        None,
+        "Which property of a Symfony message is which field, beside those that go by their names: PROPERTY=FIELD.",
     ),
     setting(
         "worker.batch_size",

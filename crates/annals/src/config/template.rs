@@ -33,6 +33,7 @@ fn example(setting: &Setting) -> String {
         (Kind::Count(..), Some(value)) => value,
         (Kind::Count(..), None) => "100000".to_owned(),
         (_, Some(value)) => format!("{value:?}"),
+        (Kind::Mapping, _) => "[\"verb=action\", \"subject=entity.id\"]".to_owned(),
         (Kind::Urls, None) => "[\"file:annals-data/audit.log\"]".to_owned(),
         (Kind::Bytes(..), None) => "\"256MiB\"".to_owned(),
         (Kind::Duration(..), None) if setting.key.starts_with("prune.") => "\"365d\"".to_owned(),

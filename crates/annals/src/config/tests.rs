@@ -270,3 +270,21 @@ fn variables_of_other_applications_set_nothing() {
     let told = faults(&laravel(&[], "AUDIT_BATCH_SIZE=many\nAUDIT_PRUNE_DAYS=0\n"));
     assert!(told.contains(".env:1: ") && told.contains(".env:2: "), "{told}");
 }
+
+#[test]
+fn the_mapping_of_symfony_messages_goes_to_their_transports() {
+    let text = "transport = ['symfony+sqlite:a.db?message=A&map.verb=reason', 'sqlite:q.db']\n\
+                [symfony]\nmap = ['verb=action', 'kind=entity.type']\n";
+    let config = Config::load(&file(text)).unwrap();
+    assert_eq!(
+        config.transports,
+        [
+            "symfony+sqlite:a.db?message=A&map.verb=reason&map.verb=action&map.kind=entity.type",
+            "sqlite:q.db"
+        ]
+    );
+    let wrong = faults(&file("[symfony]\nmap = ['verb', 'kind=entity.kind']\n"));
+    assert!(wrong.contains("expected PROPERTY=FIELD in quotes"), "{wrong}");
+    let wrong = faults(&file("[symfony]\nmap = 'kind=entity.kind'\n"));
+    assert!(wrong.contains("\"entity.kind\" is no field; use one of action"), "{wrong}");
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::setting::{Kind, Setting};
 use super::suggest::closest;
+use crate::foreign::symfony::Field;
 use crate::unit::{format_bytes, format_duration, parse_bytes, parse_duration};
 use crate::url::without_secrets;
 
@@ -58,6 +59,19 @@ pub(super) fn validate(setting: &Setting, given: &Given) -> Result<Value, String
             }
             texts.into_iter().map(url).collect::<Result<_, _>>().map(Value::Texts)
         }
+        Kind::Mapping => {
+            let texts: Vec<&str> = match given {
+                Given::Texts(texts) => texts.iter().map(String::as_str).collect(),
+                _ => vec![one()?],
+            };
+            let pair = |text: &str| match text.split_once('=') {
+                Some((name, field)) if !name.is_empty() => {
+                    field.parse::<Field>().map(|_| text.to_owned())
+                }
+                _ => Err(format!("expected {}, found {text:?}", expected(setting.kind))),
+            };
+            texts.into_iter().map(pair).collect::<Result<_, _>>().map(Value::Texts)
+        }
         Kind::Count(least, most) => {
             let text = if let Given::Number(number) = given { number } else { one()? };
             let wrong = || format!("expected {}, found {text:?}", expected(setting.kind));
@@ -102,6 +116,7 @@ fn expected(kind: Kind) -> String {
         Kind::Path => "a path in quotes".to_owned(),
         Kind::Url => "a URL in quotes".to_owned(),
         Kind::Urls => "a URL in quotes, or a list of them".to_owned(),
+        Kind::Mapping => "PROPERTY=FIELD in quotes, or a list of them".to_owned(),
         Kind::Count(least, u64::MAX) => format!("a whole number of at least {least}"),
         Kind::Count(least, most) => format!("a whole number from {least} to {most}"),
         Kind::Bytes(least, most) => {

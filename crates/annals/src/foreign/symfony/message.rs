@@ -127,7 +127,7 @@ impl<'a> Found<'a> {
         let names: Vec<&str> =
             self.properties.iter().map(|property| &*property.name).take(20).collect();
         format!(
-            "no property is the event's {field}; it has {}, and [symfony.map] says which is which",
+            "no property is the event's {field}; it has {}, and symfony.map says which is which",
             names.join(", ")
         )
     }
