@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annals::config::{Config, ConfigFile, EnvFile, Sources};
+use annals::store::laravel::AuditsTable;
 use annals::store::{self, Store};
 use annals::transport::{self, Transport};
 use annals::url::without_secrets;
@@ -102,6 +103,12 @@ impl Session {
         let url = &self.config.store;
         if url.starts_with("file:") {
             return Ok(Err(format!("{} is a plain file, which keeps no figures", shown_url(url))));
+        }
+        if AuditsTable::is_named_by(url) {
+            let shown = shown_url(url);
+            return Ok(Err(format!(
+                "{shown} is an application's own table, which keeps no figures"
+            )));
         }
         if sqlite_path(url).is_some_and(|path| !path.exists()) {
             return Ok(Err(format!("nothing has been stored in {} yet", shown_url(url))));

@@ -10,6 +10,7 @@
 
 mod explain;
 mod link;
+mod promises;
 mod script;
 mod settings;
 
@@ -26,6 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::url::without_secrets;
 use explain::explain;
 use link::{Asking, Lane, Links};
+pub use promises::Promises;
 pub(crate) use script::{Call, Script};
 use settings::Settings;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use annals_testbed::postgres::Postgres;
+use annals_testbed::redis::Redis;
 use annals_testbed::required;
 use serde_json::Value;
 
@@ -128,4 +129,26 @@ fn old_rows_of_the_applications_table_are_pruned_in_its_own_time() {
     assert_eq!(server.sql(database, "SELECT count(*), max(auditable_id) FROM audits"), "1200|1200");
     let none = here.ok(&["prune", "--env-file", ".env"]);
     assert!(none.starts_with("removed 0 events"), "{none}");
+}
+
+#[test]
+fn doctor_names_the_list_that_the_application_means() {
+    let Some(redis) = required(Redis::start(&[])) else { return };
+    let payload = std::fs::read_to_string(fixture("redis_payloads.jsonl")).unwrap();
+    let payload = payload.lines().next().unwrap();
+    redis.cli(&["RPUSH", "shop-database-audit_pkg:buffer", payload, payload]);
+    redis.cli(&["RPUSH", "shop-database-queues:default", "{\"job\":1}"]);
+    let here = Installation::new();
+    let env = |prefix: &str| {
+        let port = redis.port();
+        here.write(".env", &format!("AUDIT_DRIVER=redis\nREDIS_PORT={port}\n{prefix}"));
+        here.run(&["doctor", "--env-file", ".env"]).stdout
+    };
+    let other = env("");
+    assert!(other.contains("the list laravel_database_audit_pkg:buffer is not there"), "{other}");
+    assert!(other.contains("shop-database-audit_pkg:buffer (2 waiting)"), "{other}");
+    assert!(!other.contains("queues:default"), "{other}");
+    let right = env("REDIS_PREFIX=shop-database-\n");
+    assert!(right.contains("2 ready") && !right.contains("is not there,"), "{right}");
+    assert!(right.contains("appendonly no"), "{right}");
 }

@@ -18,7 +18,6 @@
 //! as an error in the log, once; the group is made again, and what is in the stream
 //! is delivered.
 
-mod promises;
 mod queue;
 
 use std::ops::Range;
@@ -32,8 +31,8 @@ use tokio::time::{Instant, timeout_at};
 use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want, Which};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
+pub use crate::redis::Promises;
 use crate::redis::Server;
-pub use promises::Promises;
 use queue::{Keys, Received};
 
 /// How long the replicas of `replicas=N` have to confirm what was sent.
@@ -66,6 +65,14 @@ struct Seen {
 }
 
 impl RedisTransport {
+    /// What the server's settings promise.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or this user has no right to `INFO`.
+    pub async fn promises(&self) -> Result<Promises> {
+        self.server.promises().await
+    }
+
     /// Opens the stream of a `redis://` or `rediss://` URL, and makes its group if it
     /// is not there. A server that is away is no error: each call says so until it
     /// is back, and capturing goes to the spool meanwhile.

@@ -33,6 +33,7 @@ use super::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
 use crate::foreign::laravel::Laravel;
+pub use crate::redis::Promises;
 use crate::redis::Server;
 use held::{Failure, Keys, Received};
 
@@ -69,6 +70,56 @@ impl RedisListTransport {
             Err(error) if error.kind() != ErrorKind::Away => Err(error),
             _ => Ok(Self { server, keys, laravel }),
         }
+    }
+
+    /// What the server's settings promise.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or this user has no right to `INFO`.
+    pub async fn promises(&self) -> Result<Promises> {
+        self.server.promises().await
+    }
+
+    /// The name of the list.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.keys.list()
+    }
+
+    /// Lists of this database whose first entry is such a row, with how many wait in
+    /// each, by their names: the application's may have another prefix than was thought.
+    /// Looks at 100,000 keys at most, and on a cluster at none.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or this user may not look for keys.
+    pub async fn likely(&self) -> Result<Vec<(String, u64)>> {
+        const DOING: &str = "look for lists in";
+        const STEPS: usize = 100;
+        let mut likely = Vec::new();
+        let mut cursor = "0".to_owned();
+        for _ in 0..if self.server.cluster() { 0 } else { STEPS } {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(&cursor).arg("TYPE").arg("list").arg("COUNT").arg(1000);
+            let (next, names): (String, Vec<Vec<u8>>) = self.server.command(DOING, scan).await?;
+            for name in names.into_iter().filter_map(|name| String::from_utf8(name).ok()) {
+                let mut first = redis::cmd("LINDEX");
+                first.arg(&name).arg(0);
+                let first: Option<Vec<u8>> = self.server.command(DOING, first).await?;
+                if first.is_some_and(|first| self.laravel.event(&first).is_ok()) {
+                    let mut length = redis::cmd("LLEN");
+                    length.arg(&name);
+                    likely.push((name, self.server.command(DOING, length).await?));
+                }
+            }
+            cursor = next;
+            if cursor == "0" {
+                break;
+            }
+        }
+        // What a lease of ours holds has the same shape.
+        likely.retain(|(name, _)| !name.contains(":annals:batch:"));
+        likely.sort();
+        Ok(likely)
     }
 
     /// The event that a payload is; what is none is named by what it holds.

@@ -1,29 +1,76 @@
 //! What a Redis that holds a queue promises.
 
 use annals::transport::redis::{Promises, RedisTransport};
+use annals::transport::redis_list::RedisListTransport;
 
 use super::{Finding, Verdict};
-use crate::render::size::bytes;
+use crate::render::shown;
+use crate::render::size::{bytes, count};
 
-/// Whether a URL is that of a stream.
+/// Whether a URL is that of a stream, or of a list.
 pub(super) fn is_one(url: &str) -> bool {
-    url.starts_with("redis:") || url.starts_with("rediss:")
+    url.starts_with("redis:") || url.starts_with("rediss:") || is_a_list(url)
+}
+
+fn is_a_list(url: &str) -> bool {
+    url.starts_with("redis+list:") || url.starts_with("rediss+list:")
 }
 
 /// Looks at the server's settings.
 pub(super) async fn findings(url: &str, what: &str) -> Vec<Finding> {
-    let promises = match RedisTransport::open(url).await {
-        Ok(transport) => transport.promises().await,
-        Err(error) => Err(error),
+    let mut beside = Vec::new();
+    let promises = match is_a_list(url) {
+        false => match RedisTransport::open(url).await {
+            Ok(transport) => transport.promises().await,
+            Err(error) => Err(error),
+        },
+        true => match RedisListTransport::open(url).await {
+            Ok(transport) => {
+                beside = lists(what, &transport).await;
+                transport.promises().await
+            }
+            Err(error) => Err(error),
+        },
     };
     match promises {
-        Ok(promises) => judge(what, &promises),
+        Ok(promises) => {
+            let mut findings = judge(what, &promises);
+            findings.extend(beside);
+            findings
+        }
         Err(error) => {
             let found = format!("its settings cannot be read: {}", error.found());
             vec![
                 Finding::new(Verdict::Warn, what, found)
                     .hint("let this user run INFO and CONFIG GET"),
             ]
+        }
+    }
+}
+
+/// Names other lists that the application may mean, if this one is not there.
+async fn lists(what: &str, transport: &RedisListTransport) -> Vec<Finding> {
+    let Ok(mut likely) = transport.likely().await else { return Vec::new() };
+    if likely.iter().any(|(name, _)| name == transport.key()) {
+        return Vec::new();
+    }
+    likely.truncate(5);
+    let named: Vec<String> = likely
+        .iter()
+        .map(|(name, waiting)| format!("{} ({} waiting)", shown(name), count(*waiting)))
+        .collect();
+    match named.as_slice() {
+        [] => Vec::new(),
+        named => {
+            vec![
+            Finding::new(
+                Verdict::Warn,
+                what,
+                format!("the list {} is not there, and rows of an application wait in {}",
+                    shown(transport.key()), named.join(", ")),
+            )
+            .hint("name it with ?key=, or set REDIS_PREFIX: Laravel puts a prefix before each key"),
+        ]
         }
     }
 }

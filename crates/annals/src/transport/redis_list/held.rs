@@ -37,6 +37,10 @@ impl Keys {
         Self { list: list.to_owned(), own }
     }
 
+    pub(super) fn list(&self) -> &str {
+        &self.list
+    }
+
     fn call(&self, script: &'static Script) -> Call {
         script.on(&[&self.list, &self.own])
     }

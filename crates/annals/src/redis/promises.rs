@@ -1,6 +1,6 @@
 //! What the server's settings promise, for who checks an installation.
 
-use super::RedisTransport;
+use super::Server;
 use crate::error::Result;
 
 /// Settings of a server, and of a cluster those of one of its nodes.
@@ -22,19 +22,19 @@ pub struct Promises {
     pub maxmemory_policy: String,
 }
 
-impl RedisTransport {
+impl Server {
     /// Reads what the server's settings promise.
     ///
     /// # Errors
     /// When the server cannot be reached, or this user has no right to `INFO`.
-    pub async fn promises(&self) -> Result<Promises> {
+    pub(crate) async fn promises(&self) -> Result<Promises> {
         const DOING: &str = "read the settings of";
-        let field = |name: &'static str| self.server.info(DOING, name);
+        let field = |name: &'static str| self.info(DOING, name);
         // CONFIG is often kept from those who use a server.
         let setting = async |name: &str| {
             let mut get = redis::cmd("CONFIG");
             get.arg("GET").arg(name);
-            let found: Result<Vec<String>> = self.server.command(DOING, get).await;
+            let found: Result<Vec<String>> = self.command(DOING, get).await;
             found.ok().and_then(|pair| pair.into_iter().nth(1))
         };
         Ok(Promises {
