@@ -31,7 +31,7 @@ for _, holder in ipairs(ended) do
     end
   until #held < 500
   redis.call('XGROUP', 'DELCONSUMER', stream, group, holder)
-  redis.call('ZREM', leases, holder)
+  redis.call('ZREM', leases, holder, 'split:' .. holder)
   if moved > 10000 then
     break
   end
@@ -96,7 +96,10 @@ else
   redis.call('XGROUP', 'DELCONSUMER', stream, group, lease)
 end
 local soonest = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
-local due = soonest[2] and math.max(soonest[2] - now, 0) or -1
+local due = -1
+if soonest[2] and soonest[2] ~= 'inf' then
+  due = math.max(soonest[2] - now, 0)
+end
 local place = ''
 for _, one in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
   if one[2] == group then

@@ -11,6 +11,26 @@ end
 local step = what == 'bury' and 2 or 1
 local first, last = ARGV[6], ARGV[7]
 
+-- The lease goes with the last of its entries.
+local function finish()
+  if #redis.call('XPENDING', stream, group, '-', '+', 1, lease) == 0 then
+    redis.call('XGROUP', 'DELCONSUMER', stream, group, lease)
+    redis.call('ZREM', leases, lease, 'split:' .. lease)
+  end
+end
+
+-- As long as a lease is whole, what was delivered under it is its own or is gone.
+if what == 'ack' and not redis.call('ZSCORE', leases, 'split:' .. lease) then
+  local done = 0
+  for i = 8, 7 + count, 500 do
+    local j = math.min(i + 499, 7 + count)
+    done = done + redis.call('XACK', stream, group, unpack(ARGV, i, j))
+    redis.call('XDEL', stream, unpack(ARGV, i, j))
+  end
+  finish()
+  return done
+end
+
 -- Who holds an entry, and how often it was delivered.
 local attempts = {}
 local from = first
@@ -72,6 +92,9 @@ if what == 'bury' then
     end
   end
 end
+if (what == 'retry' or what == 'release') and #entries > 0 then
+  redis.call('ZADD', leases, '+inf', 'split:' .. lease)
+end
 if what == 'ack' or what == 'bury' then
   each({ 'XACK', stream, group }, entries, {})
   each({ 'XDEL', stream }, entries, {})
@@ -94,8 +117,5 @@ elseif what == 'release' then
   end
 end
 
-if #redis.call('XPENDING', stream, group, '-', '+', 1, lease) == 0 then
-  redis.call('XGROUP', 'DELCONSUMER', stream, group, lease)
-  redis.call('ZREM', leases, lease)
-end
+finish()
 return #held
