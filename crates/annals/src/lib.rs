@@ -22,7 +22,7 @@ pub mod foreign;
 pub mod index;
 pub mod log;
 pub mod query;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub mod roles;
 pub mod store;
 #[cfg(feature = "testing")]

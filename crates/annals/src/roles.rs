@@ -1,5 +1,7 @@
 //! Least privilege: roles of a database that may do one thing each.
 
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 
@@ -24,6 +26,8 @@ pub async fn make(url: &str) -> Result<()> {
     match url.split_once(':') {
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => postgres::make(url).await,
+        #[cfg(feature = "mysql")]
+        Some(("mysql" | "mariadb", _)) => mysql::make(url).await,
         _ => {
             let doing = format!("make roles in {}", without_secrets(url));
             Err(Error::new(ErrorKind::Usage, doing, "it has no roles")

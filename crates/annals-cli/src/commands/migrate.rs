@@ -48,11 +48,13 @@ fn ready(session: &Session, what: &'static str, url: &str) -> Result<(), Failure
 /// Makes the roles in every database that has some.
 async fn make_roles(session: &Session) -> Result<(), Failure> {
     let urls = session.config.transports.iter().chain([&session.config.store]);
-    let mut databases: Vec<&String> = urls.filter(|url| url.starts_with("postgres")).collect();
+    let mut databases: Vec<&String> = urls
+        .filter(|url| ["postgres", "mysql:", "mariadb:"].iter().any(|kind| url.starts_with(kind)))
+        .collect();
     databases.dedup();
     if databases.is_empty() {
         return Err(Failure::usage("neither queue nor store is in a database that has roles")
-            .hint("SQLite's files are private to their owner; use --transport or --store postgres://…"));
+            .hint("SQLite's files are private to their owner; use --transport or --store postgres://… or mysql://…"));
     }
     for url in databases {
         roles::make(url).await?;

@@ -1,6 +1,8 @@
 //! MariaDB on real servers, which are stopped and killed.
 
 mod attach;
+mod lost;
+mod roles;
 mod settings;
 mod store;
 mod transport;

@@ -1,0 +1,79 @@
+//! Least privilege: what each role can do, and what it cannot.
+
+use annals::store::mysql::MysqlStore;
+use annals::store::{Appended, Appender, Record, Store};
+use annals::transport::mysql::MysqlTransport;
+use annals::transport::{Transport, Want};
+use annals::{Entity, ErrorKind, Event, Timestamp, roles};
+use annals_testbed::mariadb::Mariadb;
+use annals_testbed::required;
+
+use super::transport::batch;
+
+fn record(number: u32) -> Record {
+    let event = Event::new("updated", Entity::new("product", number));
+    Record::decode(event.encode().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_role_can_do_its_own_and_nothing_else() {
+    let Some(server) = required(Mariadb::start(&[])) else { return };
+    let url = server.database();
+    let owner = (MysqlTransport::open(&url).await.unwrap(), MysqlStore::open(&url).await.unwrap());
+    owner.1.append([record(0)].into()).await.unwrap();
+    // Twice, as after an upgrade.
+    for _ in 0..2 {
+        roles::make(&url).await.unwrap();
+    }
+    for (role, _) in roles::ROLES {
+        let user = role.trim_start_matches("annals_");
+        server.sql(
+            &url,
+            &format!(
+                "CREATE USER u_{user}; GRANT {role} TO u_{user}; SET DEFAULT ROLE {role} FOR u_{user}"
+            ),
+        );
+    }
+    let of = |user: &str| url.replace("root@", &format!("u_{user}@"));
+    let queue = async |user: &str| MysqlTransport::open(&of(user)).await.unwrap();
+    let store = async |user: &str| MysqlStore::open_existing(&of(user)).await.unwrap();
+    let denied = |error: annals::Error| {
+        assert_eq!(error.kind(), ErrorKind::Away, "{error}");
+        assert!(error.to_string().contains("denied"), "{error}");
+    };
+
+    queue("enqueue").await.send(batch(0, 3)).await.unwrap();
+    denied(queue("enqueue").await.receive(Want::up_to(1)).await.unwrap_err());
+    denied(queue("read").await.send(batch(3, 1)).await.unwrap_err());
+    let application = sqlx::MySqlPool::connect(&of("enqueue")).await.unwrap();
+    sqlx::query(r#"CALL annals_record('{"action":"paid","entity":{"type":"order"}}')"#)
+        .execute(&application)
+        .await
+        .unwrap();
+
+    let (worker, appender) = (queue("work").await, store("work").await);
+    let got = worker.receive(Want::up_to(10)).await.unwrap();
+    assert_eq!(got.len(), 4);
+    let records: Vec<Record> =
+        got.iter().map(|one| Record::decode(one.body.clone()).unwrap()).collect();
+    let receipts: Vec<_> = got.iter().map(|one| one.receipt).collect();
+    let along = worker.acknowledgement(&receipts).unwrap();
+    let moved = appender.append_along(&records.into(), along).await.unwrap().unwrap();
+    assert_eq!(moved[3], Appended::Inserted(4));
+    assert_eq!(worker.stats().await.unwrap().leased, 0);
+    denied(appender.prune_step(Timestamp::MAX, 10, 10).await.unwrap_err());
+    let by_hand = sqlx::MySqlPool::connect(&of("work")).await.unwrap();
+    for statement in ["UPDATE annals_events SET body = ''", "DELETE FROM annals_events"] {
+        assert!(sqlx::query(statement).execute(&by_hand).await.is_err(), "{statement}");
+    }
+
+    let reader = store("read").await;
+    assert_eq!(reader.window(0, 10).await.unwrap().len(), 5);
+    assert_eq!(reader.verify_log().await.unwrap().size, 5);
+    denied(reader.append([record(9)].into()).await.unwrap_err());
+
+    let pruner = store("prune").await;
+    let pruned = annals::store::prune(&pruner, Timestamp::MAX, None, |_| ()).await.unwrap();
+    assert_eq!(pruned.removed.events, 5);
+    assert_eq!(owner.1.verify_log().await.unwrap().events, 1);
+}
