@@ -13,6 +13,7 @@ mod kills;
 mod laravel;
 mod load;
 mod locked;
+mod mysql;
 mod opening;
 mod oracle;
 mod poster;

@@ -12,6 +12,7 @@ mod damage;
 mod demo;
 mod installation;
 mod laravel;
+mod mysql;
 mod postgres;
 mod reading;
 mod recording;

@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use annals::event::accept;
 use annals::store::Store;
+use annals::store::mysql::MysqlStore;
 use annals::store::postgres::PostgresStore;
 use annals::store::sqlite::SqliteStore;
 use annals::{Event, EventId, Timestamp};
+use annals_testbed::mariadb::Mariadb;
 use annals_testbed::postgres::Postgres;
 use annals_testbed::redis::Redis;
 use rusqlite::{Connection, OpenFlags};
@@ -61,6 +63,8 @@ pub(super) enum Queue<'a> {
     Postgres { server: &'a Postgres, database: &'a str, spool: PathBuf },
     /// In this server's stream; while the server was away, in the spool.
     Redis { server: &'a Redis, spool: PathBuf },
+    /// In this database; while the server was away, in the spool.
+    Mysql { server: &'a Mariadb, database: &'a str, spool: PathBuf },
 }
 
 /// Where events rest.
@@ -69,20 +73,31 @@ pub(super) enum Rest<'a> {
     Sqlite(&'a Path),
     /// In the database of this URL.
     Postgres(&'a str),
+    Mysql(&'a str),
 }
 
 impl Rest<'_> {
     fn stored(&self) -> Vec<(EventId, Vec<u8>)> {
         match self {
             Self::Sqlite(path) => stored(path),
-            Self::Postgres(url) => wait(stored_in_postgres(url)),
+            Self::Postgres(url) => wait(async {
+                let store = PostgresStore::open_existing(url).await.unwrap();
+                let stored = stored_in_server(&store).await;
+                assert_eq!(store.verify_log().await.unwrap().size, stored.len() as u64);
+                stored
+            }),
+            Self::Mysql(url) => wait(async {
+                let store = MysqlStore::open_existing(url).await.unwrap();
+                let stored = stored_in_server(&store).await;
+                assert_eq!(store.verify_log().await.unwrap().size, stored.len() as u64);
+                stored
+            }),
         }
     }
 }
 
-/// What is in the store of a database, whose log must be sound.
-async fn stored_in_postgres(url: &str) -> Vec<(EventId, Vec<u8>)> {
-    let store = PostgresStore::open_existing(url).await.unwrap();
+/// What is in the store of a server, in order of position.
+async fn stored_in_server(store: &dyn Store) -> Vec<(EventId, Vec<u8>)> {
     let mut stored = Vec::new();
     loop {
         let window = store.window(stored.len() as u64, 5_000).await.unwrap();
@@ -94,7 +109,6 @@ async fn stored_in_postgres(url: &str) -> Vec<(EventId, Vec<u8>)> {
             stored.push((event.id, event.body));
         }
     }
-    assert_eq!(store.verify_log().await.unwrap().size, stored.len() as u64);
     stored
 }
 
@@ -113,6 +127,11 @@ impl Queue<'_> {
                 assert_eq!(failed, "", "no event was to blame");
                 Vec::new()
             }
+            Self::Mysql { server, database, .. } => {
+                let rows = server.sql(database, "SELECT number, reason FROM annals_failed");
+                assert_eq!(rows, "", "no event was to blame");
+                Vec::new()
+            }
         }
     }
 
@@ -129,6 +148,11 @@ impl Queue<'_> {
                 assert_eq!(server.cli(&["XLEN", "annals"]), "0", "entries are left in the queue");
                 let leases = server.cli(&["EXISTS", "{annals}:leases"]);
                 assert_eq!(leases, "0", "a lease outlives its entries");
+                assert_spool_is_empty(spool);
+            }
+            Self::Mysql { server, database, spool } => {
+                let left = server.sql(database, "SELECT count(*) FROM annals_queue");
+                assert_eq!(left, "0", "rows are left in the queue");
                 assert_spool_is_empty(spool);
             }
         }
@@ -293,6 +317,7 @@ fn assert_nothing_is_left(path: &Path) {
     }
 }
 
+/// What waited there while a server was away has gone to it.
 fn assert_spool_is_empty(spool: &Path) {
     if spool.exists() {
         assert_nothing_is_left(spool);

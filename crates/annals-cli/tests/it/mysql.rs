@@ -1,0 +1,74 @@
+//! The command with queue and store in MariaDB.
+
+use annals_testbed::mariadb::Mariadb;
+use annals_testbed::required;
+use serde_json::Value;
+
+use crate::installation::{Installation, TRAIL};
+
+const PASSWORD: &str = "hush-hush";
+
+#[test]
+fn queue_and_store_may_be_in_mariadb_and_the_password_is_never_shown() {
+    let Some(server) = required(Mariadb::start(&[])) else { return };
+    server.sql(
+        "",
+        &format!("CREATE DATABASE app; CREATE USER app IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON app.* TO app"),
+    );
+    let url = format!("mysql://app@127.0.0.1:{}/app", server.port());
+    let wrong = Installation::new().run(&[
+        "migrate",
+        "--transport",
+        &url.replace("app@", "app:let-me-in@"),
+    ]);
+    assert_eq!(wrong.status, 1);
+    assert!(wrong.stderr.contains("Access denied") && wrong.stderr.contains("password_file="));
+    assert!(!wrong.stderr.contains("let-me-in"), "{wrong:?}");
+
+    let here = Installation::new();
+    let with = url.replace("app@", &format!("app:{PASSWORD}@"));
+    here.write("annals.toml", &format!("transport = [\"{with}\"]\nstore = \"{with}\"\n"));
+    let ok = |arguments: &[&str]| {
+        let said = here.ok(arguments);
+        assert!(!said.contains(PASSWORD), "{said}");
+        said
+    };
+    ok(&["migrate"]);
+    let trail = TRAIL.map(|event| event.replace('\n', " ")).join("\n");
+    let recorded = here.feed(&["record"], trail.as_bytes());
+    assert_eq!(
+        (recorded.status, recorded.stdout.lines().count()),
+        (0, TRAIL.len()),
+        "{recorded:?}"
+    );
+    let figures: Value = serde_json::from_str(&ok(&["stats", "--json"])).unwrap();
+    assert_eq!(figures["transports"][0]["ready"], TRAIL.len(), "{figures}");
+    ok(&["work", "--drain"]);
+    assert_eq!(ok(&["query"]).lines().count(), TRAIL.len());
+    assert_eq!(server.sql("app", "SELECT COUNT(*) FROM annals_trail"), TRAIL.len().to_string());
+    ok(&["config"]);
+    let doctor = here.run(&["doctor"]);
+    assert_eq!(doctor.status, 0, "{doctor:?}");
+    assert!(!(doctor.stdout + &doctor.stderr).contains(PASSWORD));
+
+    // Captured by triggers, and pruned.
+    server.sql("app", "CREATE TABLE shelf (id INT PRIMARY KEY, price INT)");
+    ok(&["attach", "shelf"]);
+    server.sql("app", "INSERT INTO shelf VALUES (42, 1000); UPDATE shelf SET price = 1200");
+    ok(&["work", "--drain"]);
+    assert_eq!(ok(&["query", "--entity", "shelf:42"]).lines().count(), 2);
+    ok(&["detach", "shelf"]);
+    let pruned = ok(&["prune", "--older-than", "1ms"]);
+    assert!(!pruned.is_empty());
+    assert_eq!(ok(&["query", "--entity", "shelf:42"]).lines().count(), 0);
+
+    // A server that is not there: what is recorded waits in the spool.
+    server.stop();
+    let away = here.run(&["work", "--drain"]);
+    assert!(away.status == 1 && !away.stderr.contains(PASSWORD), "{away:?}");
+    let rescued = here.run(&["record", "--action", "paid", "--entity", "order:9"]);
+    assert_eq!(rescued.status, 0, "{rescued:?}");
+    server.resume().unwrap();
+    ok(&["work", "--drain"]);
+    assert_eq!(ok(&["query", "--entity", "order:9"]).lines().count(), 1);
+}
