@@ -58,8 +58,10 @@ pub struct RedisTransport {
 /// What this handle has seen of the server, by which it knows it again.
 #[derive(Debug, Default)]
 struct Seen {
-    /// When the group and its leases were looked at.
-    group: Option<Instant>,
+    /// Whether the group was there.
+    group: bool,
+    /// When the group and its leases were looked at; not, if the group has gone.
+    looked: Option<Instant>,
     /// How many leases there had been.
     leases: u64,
 }
@@ -118,7 +120,7 @@ impl RedisTransport {
     /// Makes the group, if it is not there.
     async fn prepare(&self) -> Result<()> {
         self.checked.get_or_try_init(|| self.server.check()).await?;
-        if self.seen().group.is_some_and(|looked| looked.elapsed() < LOOK_AFTER_LEASES) {
+        if self.seen().looked.is_some_and(|looked| looked.elapsed() < LOOK_AFTER_LEASES) {
             return Ok(());
         }
         let made = queue::prepare(&self.server, &self.keys).await?;
@@ -127,7 +129,8 @@ impl RedisTransport {
             if made {
                 seen.leases = 0;
             }
-            seen.group.replace(Instant::now()).is_some()
+            seen.looked = Some(Instant::now());
+            std::mem::replace(&mut seen.group, true)
         };
         if made && known {
             tracing::error!(
@@ -171,8 +174,7 @@ impl RedisTransport {
             let received = queue::receive(&self.server, &self.keys, want).await?;
             let Some(received) = received else {
                 // The group has gone: it is looked for again.
-                let mut seen = self.seen();
-                seen.group = seen.group.and_then(|looked| looked.checked_sub(LOOK_AFTER_LEASES));
+                self.seen().looked = None;
                 continue;
             };
             self.notice(asked, &received.leases);
