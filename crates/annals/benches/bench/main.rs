@@ -18,6 +18,7 @@ mod durable;
 mod history;
 mod laravel;
 mod latency;
+mod mysql;
 mod plain_sql;
 mod postgres;
 mod product;
@@ -36,7 +37,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A bench's name, and what runs it.
 type Bench = (&'static str, fn() -> Outcome);
 
-const BENCHES: [Bench; 18] = [
+const BENCHES: [Bench; 19] = [
     ("record", record::run),
     ("latency", latency::run),
     ("durable", durable::run),
@@ -46,6 +47,7 @@ const BENCHES: [Bench; 18] = [
     ("outbox", postgres::outbox::run),
     ("drain-postgres", postgres::drain::run_store),
     ("move-postgres", postgres::drain::run_move),
+    ("drain-mariadb", mysql::run_store),
     ("attach", postgres::attach::run),
     ("lag", postgres::lag::run),
     ("history-postgres", postgres::history::run),

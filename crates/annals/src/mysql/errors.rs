@@ -74,17 +74,17 @@ fn meaning(number: u16, state: &str) -> (ErrorKind, Option<&'static str>) {
         }
         // --read-only, a replica's or a person's; and a server that has turned itself so.
         1290 | 1792 | 1836 => (Kind::Away, Some("the server is read-only; connect to the primary")),
-        3 | 1021 | 1026 | 1114 | 1041 => (Kind::Away, Some("free disk space on the server")),
+        3 | 1021 | 1026 | 1114 => (Kind::Away, Some("free disk space on the server")),
         // Of the storage engine, in its own words: a full disk among them.
         1030 | 1180 | 1181 => (Kind::Away, Some("check the server's disk and its log")),
-        1205 | 1213 | 1317 | 1969 | 3024 | 3572 => (
+        1020 | 1205 | 1213 | 1317 | 1412 | 1969 | 3024 | 3572 => (
             Kind::Away,
             Some("it is tried again; look who holds the lock with SHOW ENGINE INNODB STATUS"),
         ),
         1153 => (Kind::Usage, Some("raise the server's max_allowed_packet to 16M or more")),
         1665 => (Kind::Usage, Some("set the server's binlog_format to MIXED or ROW")),
         // It stops, or ended this connection.
-        1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1927 | 4031 => {
+        1037..=1039 | 1041 | 1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1927 | 4031 => {
             (Kind::Away, Some("check the server and its log"))
         }
         1034 | 1035 | 1194 | 1195 | 1712 | 1877 => {

@@ -34,7 +34,6 @@ pub(super) fn batch(from: usize, count: usize) -> Arc<[Message]> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stdout, reason = "names the case that fails")]
 async fn mariadb_conforms() {
     let Some(server) = required(Mariadb::shared()) else { return };
     for case in CASES {
@@ -254,7 +253,8 @@ async fn nobody_waits_in_a_circle() {
                 let mut turn: usize = number;
                 while settled.load(Ordering::SeqCst) < SENT {
                     // Leases that end while they are settled, too.
-                    let lease = Duration::from_millis(if turn % 5 == 0 { 5 } else { 60_000 });
+                    let lease =
+                        Duration::from_millis(if turn.is_multiple_of(5) { 5 } else { 60_000 });
                     let got = queue.receive(Want { lease, ..Want::up_to(37) }).await.unwrap();
                     for delivery in got.iter().rev() {
                         turn += 1;
