@@ -55,13 +55,15 @@ impl Sql {
              to_char(m.available_at, {TIME}) AS available_at, to_char(m.delivered_at, {TIME}) AS delivered_at"
         );
         Self {
+            // By time alone, as Messenger does: its index has no number behind the time,
+            // and all of one second would be sorted for each batch.
             take: format!(
                 "WITH ready AS ( \
                      SELECT {columns} FROM {table} m \
                      WHERE m.queue_name = $1 AND m.available_at <= $2::timestamp \
                          AND (m.delivered_at IS NULL OR m.delivered_at < $3::timestamp) \
                          AND {} AND m.id <> ALL ($6::int8[]) \
-                     ORDER BY m.available_at, m.id LIMIT $7 FOR UPDATE SKIP LOCKED \
+                     ORDER BY m.available_at LIMIT $7 FOR UPDATE SKIP LOCKED \
                  ), fitting AS ( \
                      SELECT *, sum(octet_length(body)) OVER (ORDER BY available_at, id) \
                          - octet_length(body) AS before FROM ready \
