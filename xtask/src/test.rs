@@ -3,12 +3,13 @@
 use crate::{cargo, fuzz, outcomes};
 
 /// Feature sets that an application may choose, beside the default and all.
-const FEATURES: [&str; 10] = [
+const FEATURES: [&str; 11] = [
     "",
     "derive",
     "sqlite",
     "sqlx-sqlite",
     "postgres",
+    "mysql",
     "redis",
     "file",
     "tower",

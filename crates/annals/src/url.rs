@@ -3,6 +3,7 @@
 /// The parameters behind a URL's `?`.
 #[derive(Clone, Debug)]
 pub(crate) struct Options<'a> {
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     address: &'a str,
     pairs: Vec<(&'a str, &'a str)>,
 }
@@ -10,13 +11,18 @@ pub(crate) struct Options<'a> {
 impl<'a> Options<'a> {
     /// Those of a URL.
     pub(crate) fn of(url: &'a str) -> Self {
-        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        let (_address, query) = url.split_once('?').unwrap_or((url, ""));
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
-        Self { address, pairs }
+        Self {
+            #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+            address: _address,
+            pairs,
+        }
     }
 
     /// The text of one, as it stands there.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
         self.pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
@@ -29,6 +35,7 @@ impl<'a> Options<'a> {
     }
 
     /// The URL with the options that are left.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn into_url(self) -> String {
         let mut url = self.address.to_owned();
         for (index, (name, value)) in self.pairs.iter().enumerate() {

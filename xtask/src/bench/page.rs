@@ -4,7 +4,7 @@ use super::row::{Row, Target, median};
 use crate::machine;
 
 /// What each reference does, by bench.
-const REFERENCES: [(&str, &str); 17] = [
+const REFERENCES: [(&str, &str); 19] = [
     (
         "record",
         "Ours is `audit.updated(&before, &after)`: it takes the difference of two values of a \

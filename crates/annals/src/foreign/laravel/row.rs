@@ -35,7 +35,8 @@ impl AuditRow<'_> {
     }
 
     /// Bytes of its texts.
-    pub(crate) fn len(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.0.iter().flatten().map(|text| text.len()).sum()
     }
 }

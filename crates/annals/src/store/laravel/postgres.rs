@@ -100,7 +100,7 @@ impl Table for PostgresTable {
 
     async fn load(&self, rows: &[&AuditRow<'_>]) -> Result<(), Stopped> {
         let found = self.found().await?.clone();
-        let bytes: usize = rows.iter().map(|row| row.len()).sum();
+        let bytes: usize = rows.iter().map(|row| row.bytes()).sum();
         let answer = match bytes < COPIED {
             true => {
                 let columns = columns(rows);
@@ -304,7 +304,7 @@ fn columns(rows: &[&AuditRow<'_>]) -> Vec<Vec<Option<String>>> {
 
 /// The rows in the text format of COPY (PostgreSQL's documentation of that statement).
 fn lines(rows: &[&AuditRow<'_>]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(rows.iter().map(|row| row.len() + 64).sum());
+    let mut out = Vec::with_capacity(rows.iter().map(|row| row.bytes() + 64).sum());
     for row in rows {
         for (index, value) in row.0.iter().enumerate() {
             if index > 0 {

@@ -88,7 +88,6 @@ async fn share(scene: Scene) {
         .iter()
         .map(|line| Event::decode(line.as_bytes()).unwrap().entity.id.unwrap().into_owned())
         .collect();
-    println!("PHP handled {}, Annals {}", theirs.len(), ours.len());
     let all: BTreeSet<&String> = theirs.iter().chain(&ours).collect();
     assert_eq!(theirs.len() + ours.len(), 3 * EACH, "each once");
     assert_eq!(all.len(), 3 * EACH, "and all of them");
