@@ -28,7 +28,7 @@ use self::walk::Walk;
 use super::{
     Along, Appended, Appender, LogCheck, PrunePlan, Record, Removed, Store, StoreStats, Stored,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
 use crate::log::Hash;
 use crate::mysql::Server;
@@ -82,15 +82,7 @@ impl MysqlStore {
 
     /// The server, with its tables.
     async fn server(&self) -> Result<&Server> {
-        self.prepared
-            .get_or_try_init(|| async {
-                SCHEMA.prepare(&self.server).await?;
-                // Who may not alter the table can append to it all the same.
-                let ahead = |pool| async move { partitions::make_ahead(&pool).await };
-                let _ = self.server.call("make partitions in", ahead).await;
-                Ok::<_, Error>(())
-            })
-            .await?;
+        self.prepared.get_or_try_init(|| SCHEMA.prepare(&self.server)).await?;
         Ok(&self.server)
     }
 

@@ -69,10 +69,10 @@ async fn sync_goes_straight_to_the_store_and_says_what_it_refuses() {
 
 #[tokio::test]
 async fn an_unknown_url_says_what_there_is() {
-    let error = annals::transport::open("redis://127.0.0.1").await.unwrap_err();
+    let error = annals::transport::open("nats://127.0.0.1").await.unwrap_err();
     assert!(error.to_string().contains("no such kind of transport in this build"), "{error}");
     assert!(error.to_string().contains("sqlite:PATH"), "{error}");
-    for url in ["redis://u:hush@127.0.0.1/0", "redis://127.0.0.1/0?password=hush"] {
+    for url in ["nats://u:hush@127.0.0.1/0", "nats://127.0.0.1/0?password=hush"] {
         let transport = annals::transport::open(url).await.unwrap_err().to_string();
         let store = annals::store::open(url).await.unwrap_err().to_string();
         let appender = annals::store::open_appender(url).await.unwrap_err().to_string();

@@ -43,6 +43,10 @@ async fn by_a_replica_that_confirmed_everything() {
 async fn by_a_replica_that_knew_less() {
     let Some((primary, replica)) = pair() else { return };
     let scene = Scene::begin(&primary.url()).await;
+    scene.goes_well().await;
+    // It knows the stream and that there were leases, and nothing of what comes now.
+    let knows = || replica.cli(&["EXISTS", "annals", "{annals}:count"]) == "2";
+    until("the replica knows the stream", &scene.worker.log, knows).await;
     replica.cli(&["REPLICAOF", "NO", "ONE"]);
     scene.goes_well().await;
     scene.worker.log.clear();
