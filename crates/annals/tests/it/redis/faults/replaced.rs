@@ -45,7 +45,10 @@ async fn by_a_replica_that_knew_less() {
     let scene = Scene::begin(&primary.url()).await;
     scene.goes_well().await;
     // It knows the stream and that there were leases, and nothing of what comes now.
-    let knows = || replica.cli(&["EXISTS", "annals", "{annals}:count"]) == "2";
+    let knows = || {
+        replica.cli(&["EXISTS", "annals", "{annals}:count"]) == "2"
+            && replica.cli(&["XINFO", "GROUPS", "annals"]).contains("annals")
+    };
     until("the replica knows the stream", &scene.worker.log, knows).await;
     replica.cli(&["REPLICAOF", "NO", "ONE"]);
     scene.goes_well().await;
