@@ -10,7 +10,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::OpenFlags;
 use tokio::sync::oneshot;
@@ -27,6 +27,14 @@ const FIRST_SOUND_VERSION: i32 = 3_051_003;
 /// How long a statement waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long opening waits while another process makes the database: a dozen
+/// syncs, each of which a busy disk may hold up for seconds.
+const MAKING_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Up to this size, in bytes, a file is still being made: once our tables are in
+/// it, and not only in its write-ahead log, it is larger.
+const UNMADE: u64 = 4096;
+
 /// What to open, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Open {
@@ -38,6 +46,13 @@ pub(crate) struct Open {
     pub(crate) write: bool,
     /// Whose journal it is.
     pub(crate) journal: Journal,
+}
+
+impl Open {
+    /// What is being done, for an error.
+    fn doing(&self) -> String {
+        format!("open {} sqlite:{}", self.what, self.path.display())
+    }
 }
 
 /// How a database keeps what is not yet in its file.
@@ -82,6 +97,9 @@ impl Connection {
             let ready = || {
                 let mut connection = connect(&open)?;
                 prepare(&mut connection)?;
+                connection
+                    .busy_timeout(BUSY_TIMEOUT)
+                    .map_err(|error| explain(&open.doing(), error))?;
                 Ok(connection)
             };
             match ready() {
@@ -209,7 +227,7 @@ fn stopped(url: &str) -> Error {
 }
 
 fn connect(open: &Open) -> Result<rusqlite::Connection> {
-    let doing = || format!("open {} sqlite:{}", open.what, open.path.display());
+    let doing = || open.doing();
     if rusqlite::version_number() < FIRST_SOUND_VERSION {
         let found = format!("SQLite {} can corrupt its files", rusqlite::version());
         return Err(Error::new(ErrorKind::Usage, doing(), found)
@@ -237,12 +255,37 @@ fn connect(open: &Open) -> Result<rusqlite::Connection> {
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_READ_WRITE;
     let connection = rusqlite::Connection::open_with_flags(&open.path, flags)
         .map_err(|error| explain(doing(), error))?;
-    configure(&connection, open.journal).map_err(|error| explain(doing(), error))?;
+    let size = open.path.metadata().map_or(0, |metadata| metadata.len());
+    let patience = if size <= UNMADE { MAKING_TIMEOUT } else { BUSY_TIMEOUT };
+    connection.busy_timeout(patience).map_err(|error| explain(doing(), error))?;
+    unless_busy_for(patience, || configure(&connection, open.journal))
+        .map_err(|error| explain(doing(), error))?;
     Ok(connection)
 }
 
+/// Tries `work` again while the database is busy. SQLite's own timeout does not
+/// cover the change to a write-ahead log: of two processes that make it at once,
+/// one is refused without a wait, since both hold what the other waits for.
+fn unless_busy_for<T>(
+    patience: Duration,
+    work: impl Fn() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let began = Instant::now();
+    loop {
+        match work() {
+            Err(error) if is_busy(&error) && began.elapsed() < patience => thread::sleep(PAUSE),
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode as Code;
+    matches!(error.sqlite_error_code(), Some(Code::DatabaseBusy | Code::DatabaseLocked))
+}
+
 fn configure(connection: &rusqlite::Connection, journal: Journal) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
     if journal == Journal::TheirOwn {
         return connection.pragma_update(None, "synchronous", "FULL");

@@ -87,22 +87,25 @@ async fn what_is_no_store_is_not_made_one_by_reading() {
     assert_eq!(text.kind(), ErrorKind::Damaged);
 }
 
+/// Again and again, since only some of the ways in which they meet do harm.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_open_a_new_store_at_once() {
-    let place = Place::new();
-    let opening: Vec<_> = (0..8_u64)
-        .map(|number| {
-            let path = place.path();
-            tokio::spawn(async move {
-                let store = SqliteStore::open(&path).await?;
-                store.append(records(number..number + 1)?.into()).await
+    for _ in 0..20 {
+        let place = Place::new();
+        let opening: Vec<_> = (0..8_u64)
+            .map(|number| {
+                let path = place.path();
+                tokio::spawn(async move {
+                    let store = SqliteStore::open(&path).await?;
+                    store.append(records(number..number + 1)?.into()).await
+                })
             })
-        })
-        .collect();
-    for opened in opening {
-        opened.await.unwrap().unwrap();
+            .collect();
+        for opened in opening {
+            opened.await.unwrap().unwrap();
+        }
+        assert_eq!(place.store().await.verify_log().await.unwrap().size, 8);
     }
-    assert_eq!(place.store().await.verify_log().await.unwrap().size, 8);
 }
 
 #[tokio::test]

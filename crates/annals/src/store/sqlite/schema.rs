@@ -22,6 +22,9 @@ pub(super) fn migrate(connection: &mut Connection, doing: &str) -> Result<()> {
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let version = checked(&transaction, doing)?.unwrap_or(0);
+    if version == VERSION {
+        return Ok(());
+    }
     for migration in &MIGRATIONS[version..] {
         transaction.execute_batch(migration).map_err(failed)?;
     }
