@@ -40,7 +40,7 @@ use async_trait::async_trait;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId, Timestamp};
 use crate::query::{Page, Query};
-use crate::url::without_secrets;
+use crate::url::{Options, without_secrets};
 
 pub use prune::{PRUNED, Pruned, prune};
 pub use record::Record;
@@ -231,17 +231,12 @@ pub struct Removed {
 /// [`ErrorKind::Usage`] for a URL that no backend of this build understands;
 /// otherwise what the backend says.
 pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
-    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-    if laravel::AuditsTable::is_named_by(url) {
-        let what = "the application's own table has no positions and no index to be queried";
-        return Err(Error::new(ErrorKind::Usage, format!("read {}", without_secrets(url)), what)
-            .hint(
-                "read it with the application, or make it a --mirror of a store of annals' own",
-            ));
-    }
+    refuse_layout(url)?;
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
-        Some(("sqlite", rest)) => Ok(Arc::new(sqlite::SqliteStore::open(rest).await?)),
+        Some(("sqlite", path)) => {
+            Ok(Arc::new(sqlite::SqliteStore::open(without_options(path)?).await?))
+        }
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => {
             Ok(Arc::new(postgres::PostgresStore::open(url).await?))
@@ -264,9 +259,12 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
 /// # Errors
 /// As [`open`]; also if there is no store.
 pub async fn open_existing(url: &str) -> Result<Arc<dyn Store>> {
+    refuse_layout(url)?;
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
-        Some(("sqlite", rest)) => Ok(Arc::new(sqlite::SqliteStore::open_existing(rest).await?)),
+        Some(("sqlite", path)) => {
+            Ok(Arc::new(sqlite::SqliteStore::open_existing(without_options(path)?).await?))
+        }
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => {
             Ok(Arc::new(postgres::PostgresStore::open_existing(url).await?))
@@ -292,6 +290,43 @@ pub async fn open_appender(url: &str) -> Result<Arc<dyn Appender>> {
         #[cfg(feature = "file")]
         Some(("file", rest)) => Ok(Arc::new(file::FileStore::open(rest).await?)),
         _ => open(url).await.map(|store| store as Arc<dyn Appender>),
+    }
+}
+
+/// Refuses a URL with a `layout`: its tables are another's, and none of ours are to be
+/// made beside them.
+fn refuse_layout(url: &str) -> Result<()> {
+    let options = Options::of(url);
+    let Some(layout) = options.get("layout") else { return Ok(()) };
+    let shown = without_secrets(url);
+    Err(match layout {
+        "laravel" => Error::new(
+            ErrorKind::Usage,
+            format!("read {shown}"),
+            "the application's own table has no positions and no index to be queried",
+        )
+        .hint("read it with the application, or make it a --mirror of a store of annals' own"),
+        _ => Error::new(
+            ErrorKind::Usage,
+            format!("open the store {shown}"),
+            format!("there is no layout {layout:?}"),
+        )
+        .hint("use layout=laravel for the table audits of an application, or none"),
+    })
+}
+
+/// The path of a SQLite store, which has no options: one that is meant for something
+/// else must not become part of a file's name.
+#[cfg(feature = "sqlite")]
+fn without_options(path: &str) -> Result<&str> {
+    match path.split_once('?') {
+        None => Ok(path),
+        Some((path, options)) => Err(Error::new(
+            ErrorKind::Usage,
+            format!("open the store sqlite:{path}"),
+            format!("unknown option {options:?}"),
+        )
+        .hint("a store in SQLite has no options: leave out what follows the ?")),
     }
 }
 

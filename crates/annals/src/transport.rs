@@ -23,7 +23,7 @@ mod outbox;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-mod received;
+mod raw;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]
@@ -178,6 +178,9 @@ pub struct Delivery {
     pub attempts: u32,
     /// What to acknowledge it with.
     pub receipt: Receipt,
+    /// Why this is no event, where that was found on reading what others had put into
+    /// the queue in a shape of theirs. It is to be buried; the id only names it.
+    pub refused: Option<String>,
 }
 
 /// Names a delivery: which event, under which lease.
@@ -268,7 +271,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
             "no such kind of transport in this build",
         )
         .hint(
-            "use memory:, sync:STORE-URL, sqlite:PATH, postgres://…, mysql://…, redis://… or redis+list://…",
+            "use memory:, sync:STORE-URL, sqlite:PATH, postgres://…, mysql://…, redis://…, redis+list://… or symfony+postgres://… (symfony+mysql, symfony+sqlite)",
         )),
     }
 }

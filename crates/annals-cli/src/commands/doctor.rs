@@ -249,22 +249,21 @@ fn waiting(what: &str, stats: TransportStats, now: Timestamp) -> Vec<Finding> {
 async fn store(session: &Session, findings: &mut Vec<Finding>) {
     let url = &session.config.store;
     let what = format!("store {}", shown_url(url));
-    if let Some(damage) = damage(url, &what, findings) {
-        findings.push(damage);
-        return;
-    }
     if AuditsTable::is_named_by(url) {
-        // Looking for rows from before there was any time reads none.
         let looked = match AuditsTable::open(url).await {
-            Ok(table) => table.prune_plan(Timestamp::MIN).await,
+            Ok(table) => table.check().await,
             Err(error) => Err(error),
         };
         findings.push(match looked {
-            Ok(_) => {
+            Ok(()) => {
                 Finding::new(Verdict::Ok, what, "the application's own table, with its columns")
             }
             Err(error) => Finding::of(what, &error),
         });
+        return;
+    }
+    if let Some(damage) = damage(url, &what, findings) {
+        findings.push(damage);
         return;
     }
     let store = match session.readable_store().await {

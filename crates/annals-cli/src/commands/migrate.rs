@@ -2,6 +2,7 @@
 
 use annals::roles::{self, ROLES};
 use annals::store;
+use annals::store::laravel::AuditsTable;
 use annals::url::without_secrets;
 use clap::Args;
 use serde_json::json;
@@ -27,9 +28,14 @@ impl Migrate {
             transport.stats().await?;
             ready(session, "transport", transport.url())?;
         }
-        // A file has no tables, and its one appender may hold it right now.
-        if !session.config.store.starts_with("file:") {
-            let store = store::open(&session.config.store).await?;
+        // A file has no tables, and its one appender may hold it right now; the
+        // application's own table is the application's to make.
+        let store = &session.config.store;
+        if AuditsTable::is_named_by(store) {
+            AuditsTable::open(store).await?.check().await?;
+            ready(session, "store", &without_secrets(store))?;
+        } else if !store.starts_with("file:") {
+            let store = store::open(store).await?;
             // As with the transports.
             store.stats().await?;
             ready(session, "store", store.url())?;

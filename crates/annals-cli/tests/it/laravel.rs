@@ -152,3 +152,48 @@ fn doctor_names_the_list_that_the_application_means() {
     assert!(right.contains("2 ready") && !right.contains("is not there,"), "{right}");
     assert!(right.contains("appendonly no"), "{right}");
 }
+
+/// Every command says what it makes of the application's own table.
+#[test]
+fn each_command_knows_the_applications_table_for_what_it_is() {
+    let Some(redis) = required(Redis::start(&[])) else { return };
+    let here = Installation::new();
+    let database = rusqlite::Connection::open(here.path("app.sqlite")).unwrap();
+    let ddl = std::fs::read_to_string(fixture("audits_ddl_sqlite.sql")).unwrap();
+    database.execute_batch(&ddl).unwrap();
+    let payloads = std::fs::read_to_string(fixture("redis_payloads.jsonl")).unwrap();
+    let good: Vec<&str> = payloads.lines().take(3).collect();
+    redis.cli(&[&["RPUSH", "buffer"], &good[..], &["{\"no\":\"row\"}"]].concat());
+    let list = format!("redis+list://127.0.0.1:{}/0?key=buffer", redis.port());
+    let store = "sqlite:app.sqlite?layout=laravel";
+    let with = |command: &[&str]| {
+        here.run(&[command, &["--transport", list.as_str(), "--store", store]].concat())
+    };
+
+    let migrated = with(&["migrate"]);
+    assert!(migrated.stdout.contains("app.sqlite?layout=laravel  ready"), "{migrated:?}");
+    let worked = with(&["work", "--drain"]);
+    assert_eq!(worked.status, 0, "{worked:?}");
+    assert!(worked.stderr.contains("is no row of audits"), "the log names it: {worked:?}");
+    let said = format!("{}{}", worked.stdout, worked.stderr);
+    assert!(said.contains("stored 3 events") && said.contains("1 failed"), "{said}");
+    let doctor = with(&["doctor"]).stdout;
+    assert!(doctor.contains("the application's own table, with its columns"), "{doctor}");
+    assert!(!doctor.contains("holds no tables"), "{doctor}");
+    for command in [&["query"][..], &["history", "order:1"]] {
+        let refused = with(command);
+        assert_eq!(refused.status, 2);
+        assert!(refused.stderr.contains("no index to be queried"), "{refused:?}");
+    }
+
+    let tables = || -> i64 {
+        database.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap()
+    };
+    let before = tables();
+    for store in ["sqlite:app.sqlite?layout=symfony", "sqlite:app.sqlite?table=audits"] {
+        let refused = here.run(&["work", "--drain", "--transport", &list, "--store", store]);
+        assert_eq!(refused.status, 2, "{refused:?}");
+        assert!(refused.stderr.contains("hint:"), "{refused:?}");
+    }
+    assert_eq!(tables(), before, "nothing of ours was made in the application's database");
+}

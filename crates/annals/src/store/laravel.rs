@@ -104,6 +104,15 @@ impl AuditsTable {
         Ok(Self { laravel, table })
     }
 
+    /// Whether the table can be reached and has the columns.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn check(&self) -> Result<()> {
+        // Looking for rows from before there was any time reads none.
+        self.prune_plan(Timestamp::MIN).await.map(drop)
+    }
+
     /// What [`Self::prune`] would remove.
     ///
     /// # Errors

@@ -112,6 +112,7 @@ impl State {
                 body: item.message.body.clone(),
                 attempts: item.attempts,
                 receipt: Receipt { key: u128::from(number), lease },
+                refused: None,
             });
             self.held.insert(number, Held { item, lease, due: now.after(want.lease) });
         }

@@ -20,7 +20,6 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, OnceCell};
 use tokio::time::{Instant, timeout_at};
 
-use super::received::Received;
 use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want, Which};
 use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
@@ -96,18 +95,7 @@ impl Transport for MysqlTransport {
             tokio::pin!(arrived);
             arrived.as_mut().enable();
             let work = move |pool| queue::receive(pool, want);
-            let received = self.server().await?.brief("receive from", work).await?;
-            let Received { deliveries, refused } = received;
-            // What is in hand is not lost over what can be said later: a refused
-            // event comes again when its lease ends, and nobody waits for long.
-            if !refused.is_empty() {
-                match self.bury(&refused).await {
-                    Err(error) if deliveries.is_empty() => return Err(error),
-                    // There may be others behind them.
-                    Ok(_) if deliveries.is_empty() => continue,
-                    _ => {}
-                }
-            }
+            let deliveries = self.server().await?.brief("receive from", work).await?;
             if !deliveries.is_empty() || Instant::now() >= until {
                 return Ok(deliveries);
             }

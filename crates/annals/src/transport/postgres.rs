@@ -21,7 +21,6 @@ use tokio::sync::{Notify, OnceCell};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::received::Received;
 use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Waiting, Want, Which};
 use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
@@ -178,18 +177,7 @@ impl Transport for PostgresTransport {
             tokio::pin!(arrived);
             arrived.as_mut().enable();
             let work = move |pool| queue::receive(pool, want);
-            let received = self.server().await?.brief("receive from", work).await?;
-            let Received { deliveries, refused } = received;
-            // What is in hand is not lost over what can be said later: a refused
-            // event comes again when its lease ends, and nobody waits for long.
-            if !refused.is_empty() {
-                match self.bury(&refused).await {
-                    Err(error) if deliveries.is_empty() => return Err(error),
-                    // There may be others behind them.
-                    Ok(_) if deliveries.is_empty() => continue,
-                    _ => {}
-                }
-            }
+            let deliveries = self.server().await?.brief("receive from", work).await?;
             if !deliveries.is_empty() {
                 let _ = self.say_busy().await;
                 return Ok(deliveries);

@@ -131,22 +131,17 @@ impl RedisListTransport {
         self.laravel.event(payload).map_or_else(|_| named(), |event| event.id)
     }
 
-    /// Reads what was received; what cannot be read goes to `refused`.
-    fn convert(
-        &self,
-        received: Received,
-        lease: u64,
-        refused: &mut Vec<(Receipt, String)>,
-    ) -> Vec<Delivery> {
-        let mut deliveries = Vec::with_capacity(received.len());
-        for (number, attempts, payload) in received.into_events() {
+    /// Reads what was received, the event that it is or why it is none.
+    fn convert(&self, received: Received, lease: u64) -> Vec<Delivery> {
+        let delivery = |(number, attempts, payload): (u64, u32, Vec<u8>)| {
             let receipt = Receipt { key: u128::from(number), lease };
-            match self.laravel.encode(&payload) {
-                Ok((id, body)) => deliveries.push(Delivery { id, body, attempts, receipt }),
-                Err(why) => refused.push((receipt, why)),
-            }
-        }
-        deliveries
+            let (id, body, refused) = match self.laravel.encode(&payload) {
+                Ok((id, body)) => (id, body, None),
+                Err(why) => (self.id(&payload), payload, Some(why)),
+            };
+            Delivery { id, body, attempts, receipt, refused }
+        };
+        received.into_events().map(delivery).collect()
     }
 
     async fn settle(
@@ -218,24 +213,11 @@ impl Transport for RedisListTransport {
             let lease = random_lease();
             let receive = self.keys.receive(want, lease);
             let received = Received::of(self.server.script("receive from", receive).await?);
-            let nothing = received.is_empty();
-            let mut refused = Vec::new();
-            let deliveries = self.convert(received, lease, &mut refused);
-            // What is in hand is not lost over what cannot be buried now: it comes again
-            // when its lease ends.
-            if !refused.is_empty() {
-                match self.bury(&refused).await {
-                    Err(error) if deliveries.is_empty() => return Err(error),
-                    Ok(_) | Err(_) => {}
-                }
+            if !received.is_empty() || Instant::now() >= until {
+                return Ok(self.convert(received, lease));
             }
-            if !deliveries.is_empty() || (nothing && Instant::now() >= until) {
-                return Ok(deliveries);
-            }
-            if nothing {
-                sleep_until(until.min(Instant::now() + pause)).await;
-                pause = LONGEST.min(pause * 2);
-            }
+            sleep_until(until.min(Instant::now() + pause)).await;
+            pause = LONGEST.min(pause * 2);
         }
     }
 

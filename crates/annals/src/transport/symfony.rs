@@ -112,25 +112,17 @@ impl SymfonyTransport {
         };
         let taken = self.table.take(seek, judge).await?;
         let lease = until.as_micros().unsigned_abs() / 1_000_000;
-        let (mut deliveries, mut refused) = (Vec::with_capacity(taken.len()), Vec::new());
+        let mut deliveries = Vec::with_capacity(taken.len());
         let nothing = taken.is_empty();
         for (row, judged) in taken {
             let receipt = Receipt { key: u128::from(row.unsigned_abs()), lease };
             match judged {
                 None => self.pass(row),
-                Some(Judged { event: Ok((id, body)), attempts }) => {
-                    deliveries.push(Delivery { id, body, attempts, receipt });
+                Some(Judged { id, body, attempts, refused }) => {
+                    deliveries.push(Delivery { id, body, attempts, receipt, refused });
                 }
-                Some(Judged { event: Err(why), .. }) => refused.push((receipt, why)),
             }
         }
-        if !refused.is_empty()
-            && let Err(error) = self.bury(&refused).await
-            && deliveries.is_empty()
-        {
-            return Err(error);
-        }
-        // A refused one that could not be buried comes again when its lease ends.
         Ok((nothing || !deliveries.is_empty()).then_some(deliveries))
     }
 
@@ -223,9 +215,9 @@ impl Failed {
         }
         let judged = settings.judge(row);
         let ours = judged.is_some();
-        let event = judged.map_or(Err(String::new()), |judged| judged.event);
         let (reason, attempts, first) = settings.history(row);
-        let (id, body) = event.unwrap_or_else(|_| {
+        let event = judged.filter(|judged| judged.refused.is_none());
+        let (id, body) = event.map(|event| (event.id, event.body)).unwrap_or_else(|| {
             (
                 settings.id_of(first.unwrap_or(row.id), &row.created_at),
                 row.body.clone().into_bytes(),
@@ -349,7 +341,10 @@ impl Transport for SymfonyTransport {
 impl Settings {
     /// What a row that may be ours is; `None` if it is not.
     fn judge(&self, row: &Row) -> Option<Judged> {
-        let refused = |why: String| Some(Judged { event: Err(why), attempts: 1 });
+        let refused = |why: String| {
+            let id = self.id_of(row.id, &row.created_at);
+            Some(Judged { id, body: row.body.clone().into(), attempts: 1, refused: Some(why) })
+        };
         let body = match self.body(row) {
             Ok(body) => body,
             Err(why) => return refused(why.to_string()),
@@ -366,8 +361,12 @@ impl Settings {
             return refused(why.to_string());
         }
         let event = self.shape.event_of(&envelope, row.id, &row.created_at);
-        let event = event.and_then(|event| Symfony::encoded(&event));
-        Some(Judged { event, attempts: envelope.retries() + 1 })
+        match event.and_then(|event| Symfony::encoded(&event)) {
+            Ok((id, body)) => {
+                Some(Judged { id, body, attempts: envelope.retries() + 1, refused: None })
+            }
+            Err(why) => refused(why),
+        }
     }
 
     /// The row of a message that is tried again.

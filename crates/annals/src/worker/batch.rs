@@ -67,6 +67,9 @@ fn read(delivery: Delivery) -> Result<Record, String> {
     if delivery.attempts > MAX_DELIVERIES {
         return Err(format!("delivered {} times without an outcome", delivery.attempts - 1));
     }
+    if let Some(why) = delivery.refused {
+        return Err(why);
+    }
     let id = delivery.id;
     match Record::decode(delivery.body) {
         Ok(record) if record.id == id => Ok(record),

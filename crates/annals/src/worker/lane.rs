@@ -201,6 +201,9 @@ impl Lane {
         records: &Arc<[Record]>,
         settled: &mut Settled,
     ) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
         let worker = &self.shared.worker;
         let retries = worker.options.retries;
         let suspect: Vec<bool> = deliveries.iter().map(|one| one.attempts > retries).collect();

@@ -41,7 +41,8 @@ impl<'a> Payload<'a> {
     /// # Errors
     /// What keeps the text from being a row.
     pub(super) fn read(text: &'a str) -> Result<Self, String> {
-        let payload: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let payload: Self =
+            serde_json::from_str(text).map_err(|error| format!("is no row of audits: {error}"))?;
         let needed = [
             ("id", &payload.id),
             ("event", &payload.event),

@@ -13,9 +13,8 @@ use std::sync::Arc;
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Executor, Row};
 
-use super::super::received::Received;
 use super::super::{
-    Buried, Delivery, Message, Receipt, TransportStats, Want, Which, id_beside, random_lease,
+    Buried, Delivery, Message, Receipt, TransportStats, Want, Which, id_beside, random_lease, raw,
 };
 use crate::event::{EventId, Timestamp};
 use crate::mysql::rows::{self, Rows};
@@ -80,7 +79,7 @@ pub(super) async fn send(pool: Pool, batch: Arc<[Message]>) -> sqlx::Result<()> 
     connection.commit_with(if several { "COMMIT" } else { "" }).await
 }
 
-pub(super) async fn receive(pool: Pool, want: Want) -> sqlx::Result<Received> {
+pub(super) async fn receive(pool: Pool, want: Want) -> sqlx::Result<Vec<Delivery>> {
     let lease = random_lease();
     let mut connection = pool.connect().await?;
     // Without the bodies, of which there may be more than are wanted.
@@ -124,22 +123,18 @@ pub(super) async fn receive(pool: Pool, want: Want) -> sqlx::Result<Received> {
     };
     let rows = sqlx::raw_sql(AssertSqlSafe(take)).fetch_all(&mut *connection).await?;
     connection.commit().await?;
-    let mut received = Received::default();
-    for row in rows {
+    let delivery = |row: MySqlRow| {
         let body: Vec<u8> = row.try_get(2)?;
         let delivery = Delivery {
             id: id_beside(row.try_get(1)?, &body),
             body,
             attempts: row.try_get::<i32, _>(3)?.unsigned_abs(),
             receipt: Receipt { key: u128::from(row.try_get::<i64, _>(0)?.unsigned_abs()), lease },
+            refused: None,
         };
-        if row.try_get(4)? {
-            received.accept(delivery);
-        } else {
-            received.deliveries.push(delivery);
-        }
-    }
-    Ok(received)
+        Ok(if row.try_get(4)? { raw::accept(delivery) } else { delivery })
+    };
+    rows.into_iter().map(delivery).collect()
 }
 
 /// Receipts in order of their numbers, as the statements take them.

@@ -11,9 +11,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::super::received::Received;
 use super::super::{
-    Buried, Delivery, Message, Receipt, TransportStats, Want, Which, id_beside, random_lease,
+    Buried, Delivery, Message, Receipt, TransportStats, Want, Which, id_beside, random_lease, raw,
 };
 use crate::event::Timestamp;
 use crate::postgres::schema::Schema;
@@ -55,7 +54,7 @@ pub(super) async fn send(pool: Pool, batch: Arc<[Message]>) -> sqlx::Result<()> 
     connection.commit().await
 }
 
-pub(super) async fn receive(pool: Pool, want: Want) -> sqlx::Result<Received> {
+pub(super) async fn receive(pool: Pool, want: Want) -> sqlx::Result<Vec<Delivery>> {
     let lease = random_lease();
     let mut connection = pool.connect().await?;
     // Two receivers that look at the same moment may both find an event: the
@@ -95,22 +94,18 @@ pub(super) async fn receive(pool: Pool, want: Want) -> sqlx::Result<Received> {
         .fetch_all(&mut *connection)
         .await?;
     connection.commit().await?;
-    let mut received = Received::default();
-    for row in rows {
+    let delivery = |row: PgRow| {
         let body: Vec<u8> = row.try_get(2)?;
         let delivery = Delivery {
             id: id_beside(row.try_get::<Uuid, _>(1)?.as_bytes(), &body),
             body,
             attempts: row.try_get::<i32, _>(3)?.unsigned_abs(),
             receipt: Receipt { key: u128::from(row.try_get::<i64, _>(0)?.unsigned_abs()), lease },
+            refused: None,
         };
-        if row.try_get(4)? {
-            received.accept(delivery);
-        } else {
-            received.deliveries.push(delivery);
-        }
-    }
-    Ok(received)
+        Ok(if row.try_get(4)? { raw::accept(delivery) } else { delivery })
+    };
+    rows.into_iter().map(delivery).collect()
 }
 
 /// Says for how long this worker waits.

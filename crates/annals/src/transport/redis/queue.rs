@@ -162,7 +162,7 @@ pub(super) async fn receive(server: &Server, keys: &Keys, want: Want) -> Result<
     let delivery = |(at, attempts, fields): Entry| {
         let (id, body) = event(fields);
         let receipt = Receipt { key: place(server, &at)?.key(), lease };
-        Ok(Delivery { id: id_beside(&id, &body), body, attempts, receipt })
+        Ok(Delivery { id: id_beside(&id, &body), body, attempts, receipt, refused: None })
     };
     Ok(Some(Received {
         deliveries: entries.into_iter().map(delivery).collect::<Result<_>>()?,

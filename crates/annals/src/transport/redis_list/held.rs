@@ -113,12 +113,8 @@ impl Received {
         Self { first, fresh, again }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.fresh.len() + self.again.len()
-    }
-
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.fresh.is_empty() && self.again.is_empty()
     }
 
     /// Each event's number, how often it was received, and what was pushed: those that

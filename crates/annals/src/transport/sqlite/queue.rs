@@ -203,6 +203,7 @@ impl Found {
                     key: u128::from(row.get::<_, i64>(0)?.unsigned_abs()),
                     lease: self.lease,
                 },
+                refused: None,
             });
         }
         Ok(())

@@ -41,11 +41,13 @@ pub(super) type Judge = Arc<dyn Fn(&Row) -> Option<Judged> + Send + Sync>;
 /// Makes the row that a message moves to.
 pub(super) type Rework = Arc<dyn Fn(&Row) -> Option<NewRow> + Send + Sync>;
 
-/// A message of ours.
+/// A message of ours, as it is delivered.
 pub(super) struct Judged {
-    /// The event and its bytes, or why it is none.
-    pub(super) event: Result<(EventId, Vec<u8>), String>,
+    pub(super) id: EventId,
+    pub(super) body: Vec<u8>,
     pub(super) attempts: u32,
+    /// Why it is no event.
+    pub(super) refused: Option<String>,
 }
 
 /// What to look for.

@@ -192,7 +192,17 @@ async fn a_procedure_takes_events_as_json() {
     let mut given = Vec::new();
     // However often it is received, it is the same event.
     for _ in 0..2 {
-        let got = queue.receive(Want::up_to(10)).await.unwrap();
+        let (refused, got): (Vec<_>, Vec<_>) = queue
+            .receive(Want::up_to(10))
+            .await
+            .unwrap()
+            .into_iter()
+            .partition(|delivery| delivery.refused.is_some());
+        let reasons: Vec<&str> =
+            refused.iter().filter_map(|delivery| delivery.refused.as_deref()).collect();
+        assert_eq!(reasons.len(), 1);
+        assert!(reasons[0].contains("unheard_of: unknown field"), "{reasons:?}");
+        assert!(refused[0].body.starts_with(br#"{"action":"x""#), "as it was written");
         let events: Vec<Event> =
             got.iter().map(|delivery| Event::decode(&delivery.body).unwrap()).collect();
         assert!(got.iter().zip(&events).all(|(delivery, event)| delivery.id == event.id));
@@ -202,16 +212,17 @@ async fn a_procedure_takes_events_as_json() {
         assert_eq!(values.as_str(), r#"{"note":"nul \u0000, pair \ud834\udd1e é","total":1.50}"#);
         assert_eq!((got[2].id, &got[2].body), (own.0, &own.1), "the bytes that it had");
         given.push(got.iter().map(|one| (one.id, one.body.clone())).collect::<Vec<_>>());
-        let receipts: Vec<_> = got.iter().map(|delivery| delivery.receipt).collect();
+        let receipts: Vec<_> =
+            got.iter().chain(&refused).map(|delivery| delivery.receipt).collect();
         queue.release(&receipts).await.unwrap();
     }
     assert_eq!(given[0], given[1]);
-    let failed = queue.buried(None, 10).await.unwrap();
-    assert_eq!(failed.len(), 1);
-    assert!(failed[0].reason.contains("unheard_of: unknown field"), "{}", failed[0].reason);
+    let bad = queue.receive(Want::up_to(10)).await.unwrap().swap_remove(1);
+    queue.bury(&[(bad.receipt, "no event".to_owned())]).await.unwrap();
     assert_eq!(queue.revive(Which::All).await.unwrap(), 1);
-    queue.receive(Want::up_to(10)).await.unwrap();
-    assert_eq!(queue.buried(None, 10).await.unwrap().len(), 1, "refused again, and not stored raw");
+    let again = queue.receive(Want::up_to(10)).await.unwrap();
+    assert_eq!(again.len(), 1);
+    assert!(again[0].refused.is_some(), "refused again, and not stored raw");
 
     for (wrong, what) in [
         ("'[]'", "expected a JSON object"),
