@@ -55,10 +55,17 @@ impl Session {
         Ok(Self { config, out, file })
     }
 
-    /// The transport that events are sent to.
+    /// The transport that events are sent to: the first of those configured that is
+    /// no other application's, else the spool.
     pub(crate) async fn transport(&self) -> Result<Arc<dyn Transport>, Failure> {
-        let url = self.config.transports.first().map_or("", String::as_str);
-        Ok(transport::open(url).await?)
+        match self.sending_url() {
+            Some(url) => Ok(transport::open(url).await?),
+            None => Ok(transport::open(&self.spool_url()).await?),
+        }
+    }
+
+    fn sending_url(&self) -> Option<&String> {
+        self.config.transports.iter().find(|url| !transport::is_foreign(url))
     }
 
     /// Every transport that a worker reads: those configured, and the spool where
@@ -70,11 +77,23 @@ impl Session {
         }
         let spool = self.spool_url();
         if !self.config.transports.contains(&spool)
-            && (self.may_spill() || self.spool_path().exists())
+            && (!self.config.transports.iter().all(is_near) || self.spool_path().exists())
         {
             open.push(transport::open(&spool).await?);
         }
         Ok(open)
+    }
+
+    /// Lets a worker read these; the one that is the spool takes what is rescued too.
+    pub(crate) fn reading(&self, worker: Worker, transports: &[Arc<dyn Transport>]) -> Worker {
+        let spool = self.spool_url();
+        transports.iter().map(Arc::clone).fold(worker, |worker, transport| {
+            if transport.url() == spool {
+                worker.spool(transport)
+            } else {
+                worker.transport(transport)
+            }
+        })
     }
 
     /// As [`Self::transports`], but only those that are there: looking at a queue
@@ -151,12 +170,9 @@ impl Session {
         format!("sqlite:{}", self.spool_path().display())
     }
 
-    /// Whether the spool stands in for a transport. SQLite on this machine is as
-    /// near as the spool itself, and memory is meant to be forgotten.
+    /// Whether the spool stands in for the transport that events are sent to.
     pub(crate) fn may_spill(&self) -> bool {
-        let near =
-            |url: &String| ["sqlite:", "memory:"].iter().any(|scheme| url.starts_with(scheme));
-        !self.config.transports.iter().all(near)
+        self.sending_url().is_some_and(|url| !is_near(url))
     }
 
     /// Refuses a transport that is gone when this command ends.
@@ -169,6 +185,12 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether a transport needs no spool: SQLite on this machine is as near as the spool
+/// itself, and memory is meant to be forgotten.
+fn is_near(url: &String) -> bool {
+    ["sqlite:", "memory:"].iter().any(|scheme| url.starts_with(scheme))
 }
 
 /// The file of a SQLite URL, that of `sync:sqlite:PATH` too.

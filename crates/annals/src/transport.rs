@@ -125,6 +125,15 @@ pub trait Transport: Send + Sync + fmt::Debug {
     /// When the transport cannot be written.
     async fn remove(&self, which: Which<'_>) -> Result<usize>;
 
+    /// How full the memory is in which it keeps what waits, from 0 to 1; `None` where
+    /// nothing is lost when it is full: it is on disk, or who sends has a spool.
+    ///
+    /// # Errors
+    /// When the transport cannot be read.
+    async fn fullness(&self) -> Result<Option<f64>> {
+        Ok(None)
+    }
+
     /// What it holds now.
     ///
     /// # Errors
@@ -274,6 +283,14 @@ pub async fn open(url: &str) -> Result<Arc<dyn Transport>> {
             "use memory:, sync:STORE-URL, sqlite:PATH, postgres://…, mysql://…, redis://…, redis+list://… or symfony+postgres://… (symfony+mysql, symfony+sqlite)",
         )),
     }
+}
+
+/// Whether only another application fills the queue that a URL names, in a shape of its
+/// own, so that [`Transport::send`] is refused.
+#[must_use]
+pub fn is_foreign(url: &str) -> bool {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    scheme.starts_with("symfony+") || scheme.ends_with("+list")
 }
 
 /// The id beside a body. Whoever enqueues with a statement of their own may have

@@ -14,6 +14,7 @@ mod batch;
 mod figures;
 mod lane;
 mod outcome;
+mod rescue;
 mod waiting;
 
 use std::sync::Arc;
@@ -52,6 +53,9 @@ pub struct WorkerOptions {
     /// For how long a received event is this worker's. What a dead worker held
     /// is delivered again after that.
     pub lease: Duration,
+    /// How long the store must be away before events are moved from a source that could
+    /// run full to the spool (see [`Worker::spool`]); sooner if that is nearly full.
+    pub rescue_after: Duration,
     /// Leave when there is nothing left.
     pub drain: bool,
     /// Leave after this time.
@@ -73,6 +77,7 @@ impl Default for WorkerOptions {
             retries: 3,
             first_retry: Duration::from_secs(1),
             lease: Duration::from_secs(60),
+            rescue_after: Duration::from_secs(60),
             drain: false,
             time_limit: None,
             max_events: None,
@@ -117,6 +122,7 @@ pub struct Worker {
     store: Arc<dyn Appender>,
     mirrors: Vec<Arc<dyn Appender>>,
     transports: Vec<Arc<dyn Transport>>,
+    spool: Option<Arc<dyn Transport>>,
     options: WorkerOptions,
     stop: Stop,
     gauge: Gauge,
@@ -130,6 +136,7 @@ impl Worker {
             store,
             mirrors: Vec::new(),
             transports: Vec::new(),
+            spool: None,
             options,
             stop: Stop(Arc::new(watch::Sender::new(false))),
             gauge: Gauge::default(),
@@ -141,6 +148,14 @@ impl Worker {
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transports.push(transport);
         self
+    }
+
+    /// Reads from this transport too, and while the store is away moves to it what waits
+    /// in those that could run full.
+    #[must_use]
+    pub fn spool(mut self, spool: Arc<dyn Transport>) -> Self {
+        self.spool = Some(Arc::clone(&spool));
+        self.transport(spool)
     }
 
     /// Writes a plain copy there, after the store. An event is acknowledged when

@@ -198,6 +198,17 @@ async fn spool(session: &Session) -> Result<(), Failure> {
     }
     let spool = transport::open(&url).await?;
     let queue = session.transport().await?;
+    if queue.url() == url {
+        // Nobody but the application sends to its queue, so that they cannot go back.
+        let figures = rescued::store(session).await?;
+        let count = figures.stored + figures.duplicates;
+        let store = shown_url(&session.config.store);
+        return moved(
+            session,
+            count,
+            &format!("moved {} of the spool to {store}", plural(count, "event")),
+        );
+    }
     let want =
         Want { bytes: BATCH_BYTES, lease: LEASE, wait: Duration::ZERO, ..Want::up_to(BATCH) };
     let mut count = 0_u64;

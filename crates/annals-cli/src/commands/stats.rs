@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::render::line::{Clock, time};
+use crate::render::shown;
 use crate::render::size::{age, bytes, count};
 use crate::render::style::{BAD, DIM};
 use crate::render::table::Table;
@@ -33,16 +34,28 @@ pub(crate) struct Stats {
 /// What was found at one moment.
 struct Found {
     transports: Vec<(String, TransportStats)>,
-    /// The store's, or why there is none.
-    store: Result<StoreStats, String>,
+    store: Result<StoreStats, NoFigures>,
     store_url: String,
+}
+
+/// Why there are none of the store.
+enum NoFigures {
+    /// It has none yet, or never has.
+    None(String),
+    /// It cannot be read; what waits for it is then what one wants to know.
+    Away(annals::Error),
 }
 
 impl Stats {
     pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
         session.refuse_memory()?;
         if !self.watch {
-            return show(session, &look(session).await?);
+            let found = look(session).await?;
+            show(session, &found)?;
+            return match found.store {
+                Err(NoFigures::Away(error)) => Err(error.into()),
+                _ => Ok(()),
+            };
         }
         let mut signals = Signals::listen()?;
         loop {
@@ -51,6 +64,9 @@ impl Stats {
                 session.out.text(HOME)?;
             }
             show(session, &found)?;
+            if let Err(NoFigures::Away(error)) = &found.store {
+                session.out.note(format!("{BAD}error:{BAD:#} {}", shown(&error.to_string())));
+            }
             tokio::select! {
                 _ = signals.next() => return Ok(()),
                 () = tokio::time::sleep(PAUSE) => {}
@@ -64,9 +80,10 @@ async fn look(session: &Session) -> Result<Found, Failure> {
     for transport in session.existing_transports().await? {
         transports.push((transport.url().to_owned(), transport.stats().await?));
     }
-    let store = match session.readable_store().await? {
-        Ok(store) => Ok(store.stats().await?),
-        Err(why) => Err(why),
+    let store = match session.readable_store().await {
+        Ok(Ok(store)) => store.stats().await.map_err(NoFigures::Away),
+        Ok(Err(why)) => Err(NoFigures::None(why)),
+        Err(error) => Err(NoFigures::Away(error)),
     };
     Ok(Found { transports, store, store_url: session.config.store.clone() })
 }
@@ -96,7 +113,11 @@ fn machine(found: &Found) -> Value {
             "oldest": stats.oldest.map(|time| time.to_string()), "newest": stats.newest.map(|time| time.to_string()),
         })
     });
-    json!({ "transports": transports, "store": store })
+    let mut found_all = json!({ "transports": transports, "store": store });
+    if let Err(NoFigures::Away(error)) = &found.store {
+        found_all["store_error"] = error.to_string().into();
+    }
+    found_all
 }
 
 fn human(found: &Found, now: Timestamp) -> String {
@@ -119,7 +140,9 @@ fn human(found: &Found, now: Timestamp) -> String {
     };
     text.push('\n');
     match &found.store {
-        Err(why) => text.push_str(&format!("{DIM}{why}{DIM:#}\n")),
+        Err(NoFigures::None(why)) => text.push_str(&format!("{DIM}{why}{DIM:#}\n")),
+        // Told where errors are.
+        Err(NoFigures::Away(_)) => {}
         Ok(stats) => {
             let when = |found: Option<Timestamp>| {
                 found.map_or_else(|| "-".to_owned(), |found| time(found, Clock::Date))
@@ -143,7 +166,7 @@ fn human(found: &Found, now: Timestamp) -> String {
 mod tests {
     use super::*;
 
-    fn found(store: Result<StoreStats, String>) -> Found {
+    fn found(store: Result<StoreStats, NoFigures>) -> Found {
         let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
         let queue = TransportStats {
             ready: 12_345,
@@ -173,7 +196,7 @@ mod tests {
         let full = human(&found(Ok(stats)), now);
         let empty = Found {
             transports: Vec::new(),
-            ..found(Err("nothing has been stored yet".to_owned()))
+            ..found(Err(NoFigures::None("nothing has been stored yet".to_owned())))
         };
         let text = format!("{full}\n---\n{}", human(&empty, now));
         insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
@@ -181,7 +204,7 @@ mod tests {
 
     #[test]
     fn for_machines() {
-        let value = machine(&found(Err(String::new())));
+        let value = machine(&found(Err(NoFigures::None(String::new()))));
         assert_eq!(value["transports"][0]["ready"], 12_345);
         assert_eq!(value["transports"][1]["url"], "redis://u:***@h");
         assert!(value["store"].is_null());

@@ -48,10 +48,8 @@ impl Up {
     pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
         let signals = Signals::listen()?;
         let (server, audit) = bind(session).await?;
-        let mut worker = session.worker(options(session)).await?;
-        for transport in session.transports().await? {
-            worker = worker.transport(transport);
-        }
+        let worker = session.worker(options(session)).await?;
+        let worker = session.reading(worker, &session.transports().await?);
         tell(session, &server)?;
         let (worker_stop, gauge) = (worker.stop_handle(), worker.gauge());
         let (stop, stopped) = oneshot::channel::<()>();

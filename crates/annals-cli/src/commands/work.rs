@@ -65,15 +65,13 @@ impl Work {
         let signals = Signals::listen()?;
         let mut options = session.config.worker.clone();
         options.drain = self.drain;
-        let mut worker = session.worker(options).await?;
+        let worker = session.worker(options).await?;
         let transports = session.transports().await?;
         let mut waiting = 0;
-        for transport in &transports {
-            if self.drain {
-                waiting += transport.stats().await?.ready;
-            }
-            worker = worker.transport(Arc::clone(transport));
+        for transport in transports.iter().filter(|_| self.drain) {
+            waiting += transport.stats().await?.ready;
         }
+        let worker = session.reading(worker, &transports);
         announce(session, &transports);
         let stop = worker.stop_handle();
         signals.spawn(move || stop.stop());
@@ -120,7 +118,7 @@ fn report(
         return session.out.object(&json!({
             "ended": ended.map(word), "seconds": took.as_secs_f64(), "received": figures.received,
             "stored": figures.stored, "duplicates": figures.duplicates, "failed": figures.failed,
-            "retried": figures.retried, "batches": figures.batches, "bytes": figures.bytes,
+            "retried": figures.retried, "rescued": figures.rescued, "batches": figures.batches, "bytes": figures.bytes,
         }));
     }
     session.out.line(summary(figures, took, ended))
@@ -138,6 +136,7 @@ pub(crate) fn summary(figures: &Figures, took: Duration, ended: Option<Ended>) -
     for (number, what) in [
         (figures.duplicates, "stored before"),
         (figures.retried, "tried again"),
+        (figures.rescued, "moved to the spool"),
         (figures.failed, "failed (see `annals failed list`)"),
     ] {
         if number > 0 {

@@ -177,6 +177,11 @@ fn each_command_knows_the_applications_table_for_what_it_is() {
     assert!(worked.stderr.contains("is no row of audits"), "the log names it: {worked:?}");
     let said = format!("{}{}", worked.stdout, worked.stderr);
     assert!(said.contains("stored 3 events") && said.contains("1 failed"), "{said}");
+    // Nobody but the application sends to its list: what is recorded here goes beside it.
+    let recorded = with(&["record", "--action", "closed", "--entity", "month:11"]);
+    assert_eq!((recorded.status, recorded.stderr.as_str()), (0, ""), "{recorded:?}");
+    let worked = with(&["work", "--drain"]);
+    assert!(format!("{worked:?}").contains("1 event"), "{worked:?}");
     let doctor = with(&["doctor"]).stdout;
     assert!(doctor.contains("the application's own table, with its columns"), "{doctor}");
     assert!(!doctor.contains("holds no tables"), "{doctor}");

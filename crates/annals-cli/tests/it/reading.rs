@@ -173,6 +173,11 @@ fn stats_count_what_is_there() {
         "{text}"
     );
     assert!(!nothing.path("annals-data").exists());
+    // What waits is shown though nobody can say what is stored.
+    let away = here.run(&["stats", "--store", "postgres://127.0.0.1:1/trail"]);
+    assert_eq!(away.status, 1, "{away:?}");
+    assert!(away.stdout.contains("annals-data/queue.db"), "{away:?}");
+    assert!(away.stderr.contains("error: ") && away.stderr.contains("hint: "), "{away:?}");
 }
 
 #[test]

@@ -221,6 +221,7 @@ impl Values {
             concurrency: self.size("worker.concurrency"),
             retries: u32::try_from(self.size("worker.retries")).unwrap_or(u32::MAX),
             lease: self.duration("worker.lease").unwrap_or_default(),
+            rescue_after: self.duration("worker.rescue_after").unwrap_or_default(),
             time_limit: self.duration("worker.time_limit"),
             max_events: self.number("worker.max_events"),
             memory_limit: self.number("worker.memory_limit"),

@@ -139,6 +139,12 @@ pub const SETTINGS: &[Setting] = &[
         "For how long a received event is one worker's alone.",
     ),
     setting(
+        "worker.rescue_after",
+        Kind::Duration(Duration::ZERO, YEAR),
+        Some("60s"),
+        "How long the store is away before a Redis list is moved to the spool; sooner if Redis is nearly full.",
+    ),
+    setting(
         "worker.time_limit",
         Kind::Duration(SECOND, YEAR),
         None,

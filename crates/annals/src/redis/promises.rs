@@ -1,7 +1,7 @@
 //! What the server's settings promise, for who checks an installation.
 
 use super::Server;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Settings of a server, and of a cluster those of one of its nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,21 @@ pub struct Promises {
 }
 
 impl Server {
+    /// How much of the memory that it may use it does, from 0 to 1; 0 without a bound. Of
+    /// a cluster, one of its nodes.
+    ///
+    /// # Errors
+    /// As [`Self::promises`].
+    pub(crate) async fn fullness(&self) -> Result<f64> {
+        const DOING: &str = "read the memory of";
+        let bytes = async |name: &'static str| {
+            let found = self.info(DOING, name).await?;
+            Ok::<f64, Error>(found.and_then(|bytes| bytes.parse::<f64>().ok()).unwrap_or_default())
+        };
+        let (used, bound) = (bytes("used_memory").await?, bytes("maxmemory").await?);
+        Ok(if bound > 0.0 { used / bound } else { 0.0 })
+    }
+
     /// Reads what the server's settings promise.
     ///
     /// # Errors

@@ -197,6 +197,11 @@ impl Transport for RedisListTransport {
         self.server.url()
     }
 
+    async fn fullness(&self) -> Result<Option<f64>> {
+        // Who may not ask is helped by the time that it takes.
+        Ok(Some(self.server.fullness().await.unwrap_or_default()))
+    }
+
     async fn send(&self, _: Arc<[Message]>) -> Result<()> {
         let what = "only the application pushes to its list, in its own shape";
         Err(Error::new(ErrorKind::Usage, self.server.doing("send to"), what)

@@ -19,6 +19,9 @@ pub struct Figures {
     pub conflicts: u64,
     /// Events put back for another try.
     pub retried: u64,
+    /// Events moved to the spool while the store was away, from where they are received
+    /// again.
+    pub rescued: u64,
     /// Events that a mirror refused and the store has.
     pub mirror_refused: u64,
     /// Batches appended.
@@ -44,9 +47,9 @@ impl Gauge {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Events received for good: what was put back is received again.
+    /// Events received for good: what was put back, or elsewhere, is received again.
     pub(super) fn taken(&self) -> u64 {
         let figures = self.lock();
-        figures.received.saturating_sub(figures.retried)
+        figures.received.saturating_sub(figures.retried + figures.rescued)
     }
 }

@@ -21,17 +21,29 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 pub(super) struct Lane {
-    shared: Arc<Shared>,
-    transport: Arc<dyn Transport>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) transport: Arc<dyn Transport>,
     last_batch: Option<Instant>,
     pause: Duration,
     /// What was away at the last attempt.
     waits_for: Option<Backend>,
+    /// Since when the store is away.
+    pub(super) store_away: Option<Instant>,
+    /// Events that were moved to the spool since then.
+    pub(super) rescued: u64,
 }
 
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, transport: Arc<dyn Transport>) -> Self {
-        Self { shared, transport, last_batch: None, pause: FIRST_PAUSE, waits_for: None }
+        Self {
+            shared,
+            transport,
+            last_batch: None,
+            pause: FIRST_PAUSE,
+            waits_for: None,
+            store_away: None,
+            rescued: 0,
+        }
     }
 
     /// Works through three batches at a time: while one is stored, the one before
@@ -87,10 +99,12 @@ impl Lane {
             let trouble = match (appended, ahead) {
                 (Ok(settled), Ok(ahead)) => {
                     (stored, next) = (settled, ahead);
+                    self.store_is_back();
                     self.recovered();
                     continue;
                 }
                 (Ok(settled), Err(error)) => {
+                    self.store_is_back();
                     stored.add(settled);
                     (Backend::Transport, error)
                 }
@@ -325,7 +339,7 @@ impl Lane {
         )
     }
 
-    fn count(&self, settled: &Settled) {
+    pub(super) fn count(&self, settled: &Settled) {
         for (receipt, why) in &settled.burials {
             tracing::error!(target: "annals::worker", why, number = %receipt.key, "an event goes to failed");
         }
@@ -392,12 +406,25 @@ impl Lane {
         } else {
             tracing::debug!(target: "annals::worker", misses, "still waiting");
         }
+        if backend == Backend::Store {
+            self.store_away.get_or_insert_with(Instant::now);
+        }
         let until = Instant::now() + jitter(self.pause);
         while Instant::now() < until && self.shared.ended().is_none() {
-            tokio::time::sleep(LOOK_UP.min(until - Instant::now())).await;
+            if backend == Backend::Transport || !self.rescue().await {
+                tokio::time::sleep(LOOK_UP.min(until.saturating_duration_since(Instant::now())))
+                    .await;
+            }
         }
         self.pause = LONGEST_PAUSE.min(self.pause * 2);
         Ok(())
+    }
+
+    fn store_is_back(&mut self) {
+        self.store_away = None;
+        if std::mem::take(&mut self.rescued) > 0 {
+            tracing::info!(target: "annals::worker", "the store is back: what was moved to the spool follows");
+        }
     }
 
     fn recovered(&mut self) {

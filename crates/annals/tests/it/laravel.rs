@@ -1,6 +1,7 @@
 //! Taking over from the daemon of a Laravel application.
 
 mod list;
+mod rescue;
 mod shape;
 mod table;
 

@@ -125,7 +125,7 @@ pub(super) async fn recover(session: &Session, files: Vec<RescueFile>) -> Result
 }
 
 /// Moves what the spool holds to the store.
-async fn store(session: &Session) -> Result<annals::worker::Figures, Failure> {
+pub(super) async fn store(session: &Session) -> Result<annals::worker::Figures, Failure> {
     let mut options = session.config.worker.clone();
     options.drain = true;
     let spool = annals::transport::open(&session.spool_url()).await?;

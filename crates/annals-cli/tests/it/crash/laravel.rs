@@ -1,4 +1,5 @@
-//! A Laravel application's list and table: workers and Redis are killed between them.
+//! A Laravel application's list and table: workers and Redis are killed between them,
+//! and the database is away.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -124,4 +125,61 @@ fn whoever_is_killed_every_pushed_row_is_in_the_table_once() {
             &outcome,
         );
     }
+}
+
+#[test]
+fn a_worker_that_is_killed_while_it_rescues_loses_nothing() {
+    let Some(server) = required(Postgres::start(&[])) else { return };
+    let Some(redis) = required(Redis::start(&DURABLE)) else { return };
+    let rounds = if is_full() { 100 } else { 8 };
+    let url = server.database();
+    let database = url.rsplit('/').next().unwrap();
+    server.sql(database, &std::fs::read_to_string(fixture("audits_ddl_pgsql.sql")).unwrap());
+    let here = Installation::new();
+    here.write(
+        ".env",
+        &format!(
+            "APP_NAME=Shop\nDB_URL={url}\nREDIS_HOST=127.0.0.1\nREDIS_PORT={}\nAUDIT_DRIVER=redis\n",
+            redis.port()
+        ),
+    );
+    here.write("annals.toml", "[worker]\nrescue_after = \"0s\"\n");
+    let work = ["work", "--env-file", ".env"];
+    let (stop, pushed) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut dice = Dice::new();
+    server.stop();
+    thread::scope(|scope| {
+        scope.spawn(|| push(redis.port(), &stop, &pushed));
+        for _ in 0..rounds {
+            let mut worker = Process::start(&here, "work", &work);
+            thread::sleep(Duration::from_millis(300));
+            dice.pause(Duration::from_millis(300));
+            worker.kill();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    // On call at night: what waits can be seen though the database is away.
+    let stats = here.ok(&["stats", "--json", "--env-file", ".env"]);
+    let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+    let spool = stats["transports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["url"].as_str().is_some_and(|url| url.ends_with("spool.db")));
+    assert!(spool.unwrap()["ready"].as_u64().unwrap() > 0, "{stats}");
+    server.resume().unwrap();
+    // The spool by the command that is for it, and the rest by a worker.
+    let recovered = here.ok(&["recover", "--env-file", ".env"]);
+    assert!(recovered.contains("of the spool to postgres://"), "{recovered}");
+    let mut last = Process::start(&here, "work", &["work", "--env-file", ".env", "--drain"]);
+    last.leave();
+    let pushed = pushed.load(Ordering::Relaxed);
+    let found =
+        server.sql(database, "SELECT count(*), count(DISTINCT id), max(auditable_id) FROM audits");
+    // The last one may have been pushed without an answer.
+    let wanted = [pushed, pushed + 1].map(|rows| format!("{rows}|{rows}|{}", rows - 1));
+    assert!(pushed > 100 && wanted.contains(&found), "{found}, {wanted:?}: {}", last.said());
+    let failed = here.ok(&["failed", "list", "--json", "--env-file", ".env"]);
+    assert_eq!(failed, "");
+    assert!(!last.said().contains("panicked"));
 }
