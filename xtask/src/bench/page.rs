@@ -1,6 +1,6 @@
 //! The table and the page it stands on.
 
-use super::row::{Row, Target, median};
+use super::row::{Row, Span, Target};
 use crate::machine;
 
 /// What each reference does, by bench.
@@ -165,15 +165,14 @@ pub(super) fn table(rows: &[Row]) -> String {
 pub(super) fn page(rows: &[Row]) -> String {
     let mut page = format!(
         "# Benchmarks\n\n\
-         Written by `cargo xtask bench` on {}; not edited by hand.\n\n\
+         Written by `cargo xtask bench` from `benchmarks.jsonl`; not edited by hand.\n\n\
          {}\n\
-         Each figure is the median of the number of rounds in the last table. Ours and its \
+         Each figure is the median of the rounds, on the day, in the last table. Ours and its \
          reference run in turns in one process; the ratio (ours over the reference) is the \
          median of the pairs' ratios, since what disturbs the machine for a while disturbs both \
          of a pair.\n\n\
          The machine:\n\n{}\n\
          ## What is compared\n\n",
-        machine::today(),
         table(rows),
         machine::description(),
     );
@@ -181,33 +180,24 @@ pub(super) fn page(rows: &[Row]) -> String {
         page.push_str(&format!("**{bench}.** {text}\n\n"));
     }
     page.push_str("## How far the rounds lie apart\n\n");
-    page.push_str("| bench | what | rounds | ours, least to most | reference, least to most |\n|---|---|--:|--:|--:|\n");
+    page.push_str("| bench | what | on | rounds | ours, least to most | reference, least to most |\n|---|---|---|--:|--:|--:|\n");
     for row in rows {
-        let spread = |samples: &[f64]| match samples {
-            [] => "-".to_owned(),
-            some => {
-                let least = some.iter().copied().fold(f64::INFINITY, f64::min);
-                let most = some.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                format!("{} to {}", number(least), number(most))
-            }
-        };
+        let spread = |span: Span| format!("{} to {}", number(span.least), number(span.most));
         page.push_str(&format!(
-            "| {} | {} | {} | {} | {} |\n",
+            "| {} | {} | {} | {} | {} | {} |\n",
             row.bench,
             row.what,
-            row.ours.len(),
-            spread(&row.ours),
-            spread(&row.reference),
+            row.on,
+            row.rounds,
+            spread(row.ours),
+            row.reference.map_or("-".to_owned(), spread),
         ));
     }
     page
 }
 
 fn cells(row: &Row) -> [String; 6] {
-    let shown = |samples: &[f64]| match samples {
-        [] => "-".to_owned(),
-        some => format!("{} {}", number(median(some)), row.unit),
-    };
+    let shown = |span: Span| format!("{} {}", number(span.median), row.unit);
     let target = match row.target {
         None => "-".to_owned(),
         Some(Target::RatioAtMost(limit)) => format!("ratio ≤ {limit}"),
@@ -221,9 +211,9 @@ fn cells(row: &Row) -> [String; 6] {
     };
     [
         row.what.clone(),
-        shown(&row.ours),
-        shown(&row.reference),
-        row.ratio().map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
+        shown(row.ours),
+        row.reference.map_or("-".to_owned(), shown),
+        row.ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
         target,
         met.to_owned(),
     ]
