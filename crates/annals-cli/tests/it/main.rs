@@ -18,3 +18,4 @@ mod reading;
 mod recording;
 mod redis;
 mod serving;
+mod symfony;
