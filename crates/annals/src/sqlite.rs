@@ -99,7 +99,7 @@ impl Connection {
                 prepare(&mut connection)?;
                 connection
                     .busy_timeout(BUSY_TIMEOUT)
-                    .map_err(|error| explain(&open.doing(), error))?;
+                    .map_err(|error| explain(open.doing(), error))?;
                 Ok(connection)
             };
             match ready() {

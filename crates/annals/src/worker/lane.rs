@@ -183,11 +183,12 @@ impl Lane {
         }
         match self.transport.stats().await {
             Ok(stats) if stats.ready + stats.leased == 0 => true,
-            Ok(stats) if stats.ready == 0 => {
+            // Another worker has it, or will find it.
+            Ok(_) => {
                 tokio::time::sleep(LOOK_UP).await;
                 false
             }
-            _ => false,
+            Err(_) => false,
         }
     }
 

@@ -31,6 +31,7 @@ macro_rules! on_each_database {
 }
 
 mod failing;
+mod holding;
 mod php;
 mod scene;
 mod shape;

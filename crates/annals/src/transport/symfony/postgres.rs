@@ -1,5 +1,8 @@
 //! Messenger's table in PostgreSQL, where its times are `timestamp(0) without time zone`.
 
+mod hold;
+
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,6 +14,7 @@ use super::table::{Ask, Figures, Held, Judge, Judged, Listed, Rework, Seek, Tabl
 use crate::error::Result;
 use crate::foreign::symfony::Row;
 use crate::postgres::{Pool, Server, number};
+use hold::Holds;
 
 /// A lease need not wait for the disk: what a crash of the server takes back is
 /// delivered again.
@@ -19,10 +23,10 @@ const UNSYNCED: &str = "BEGIN; SET LOCAL synchronous_commit TO off";
 /// As the texts that the transport compares.
 const TIME: &str = "'YYYY-MM-DD HH24:MI:SS'";
 
-#[derive(Debug)]
 pub(super) struct PostgresTable {
     server: Server,
     sql: Arc<Sql>,
+    holds: Arc<Holds>,
     needles: Arc<(Vec<String>, Vec<String>)>,
 }
 
@@ -30,7 +34,7 @@ pub(super) struct PostgresTable {
 #[derive(Debug)]
 struct Sql {
     take: String,
-    lease: String,
+    lease: Arc<str>,
     delete: String,
     release: String,
     lock: String,
@@ -68,10 +72,12 @@ impl Sql {
                      SELECT *, sum(octet_length(body)) OVER (ORDER BY available_at, id) \
                          - octet_length(body) AS before FROM ready \
                  ) \
-                 SELECT * FROM fitting WHERE before < $8 ORDER BY available_at, id",
+                 SELECT *, (SELECT count(*) FROM ready) AS locked \
+                 FROM fitting WHERE before < $8 ORDER BY available_at, id",
                 looks("$4", "$5")
             ),
-            lease: format!("UPDATE {table} SET delivered_at = $1::timestamp WHERE id = ANY ($2)"),
+            lease: format!("UPDATE {table} SET delivered_at = $1::timestamp WHERE id = ANY ($2)")
+                .into(),
             delete: format!(
                 "DELETE FROM {table} WHERE id = ANY ($1) \
                  AND delivered_at IS NOT DISTINCT FROM $2::timestamp"
@@ -119,8 +125,15 @@ impl PostgresTable {
         Ok(Self {
             server: Server::new(url, "the transport", &[])?,
             sql: Arc::new(Sql::of(&settings.table)),
+            holds: Arc::default(),
             needles: Arc::new(settings.needles()),
         })
+    }
+}
+
+impl fmt::Debug for PostgresTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresTable").field("server", &self.server).finish_non_exhaustive()
     }
 }
 
@@ -142,8 +155,10 @@ fn listed(row: &PgRow) -> sqlx::Result<Listed> {
 impl Table for PostgresTable {
     async fn take(&self, seek: Seek, judge: Judge) -> Result<Vec<(i64, Option<Judged>)>> {
         let (sql, needles) = (Arc::clone(&self.sql), Arc::clone(&self.needles));
+        let holds = Arc::clone(&self.holds);
         let work = move |pool: Pool| async move {
-            let mut connection = pool.begin(UNSYNCED).await?;
+            let hold = seek.hold && holds.has_room(&pool).await;
+            let mut connection = pool.begin(if hold { hold::BEGIN } else { UNSYNCED }).await?;
             let take = connection
                 .query(AssertSqlSafe(sql.take.clone()))
                 .bind(seek.queue)
@@ -155,6 +170,7 @@ impl Table for PostgresTable {
                 .bind(number(seek.events as u64))
                 .bind(number(seek.bytes as u64));
             let rows = take.fetch_all(&mut *connection).await?;
+            let locked: i64 = rows.first().map_or(Ok(0), |row| row.try_get("locked"))?;
             let mut taken = Vec::with_capacity(rows.len());
             for row in rows {
                 let Listed { row, .. } = listed(&row)?;
@@ -162,8 +178,13 @@ impl Table for PostgresTable {
             }
             let ours = taken.iter().filter(|(_, judged)| judged.is_some());
             let ours: Vec<i64> = ours.map(|(id, _)| *id).collect();
+            // What is not ours, or not for this batch, is not kept from others.
+            if hold && !ours.is_empty() && number(ours.len() as u64) == locked {
+                holds.add(connection, ours, seek.until, Arc::clone(&sql.lease)).await;
+                return Ok(taken);
+            }
             if !ours.is_empty() {
-                let lease = connection.query(AssertSqlSafe(sql.lease.clone()));
+                let lease = connection.query(AssertSqlSafe(sql.lease.to_string()));
                 lease.bind(seek.until).bind(ours).execute(&mut *connection).await?;
             }
             connection.commit().await?;
@@ -173,10 +194,17 @@ impl Table for PostgresTable {
     }
 
     async fn delete(&self, held: Vec<Held>) -> Result<usize> {
-        let sql = Arc::clone(&self.sql);
+        let (sql, holds) = (Arc::clone(&self.sql), Arc::clone(&self.holds));
         let work = move |pool: Pool| async move {
-            let mut connection = pool.begin("BEGIN").await?;
             let mut deleted = 0;
+            let (whole, held) = holds.sort(held, &sql.lease).await?;
+            for locked in whole {
+                deleted += locked.delete(&sql.remove).await?;
+            }
+            if held.is_empty() {
+                return Ok(count(deleted));
+            }
+            let mut connection = pool.begin("BEGIN").await?;
             for (at, ids) in groups(held) {
                 let delete = connection.query(AssertSqlSafe(sql.delete.clone()));
                 deleted +=
@@ -189,10 +217,17 @@ impl Table for PostgresTable {
     }
 
     async fn release(&self, held: Vec<Held>) -> Result<usize> {
-        let sql = Arc::clone(&self.sql);
+        let (sql, holds) = (Arc::clone(&self.sql), Arc::clone(&self.holds));
         let work = move |pool: Pool| async move {
-            let mut connection = pool.begin(UNSYNCED).await?;
             let mut released = 0;
+            let (whole, held) = holds.sort(held, &sql.lease).await?;
+            for locked in whole {
+                released += locked.release().await?;
+            }
+            if held.is_empty() {
+                return Ok(count(released));
+            }
+            let mut connection = pool.begin(UNSYNCED).await?;
             for (at, ids) in groups(held) {
                 let release = connection.query(AssertSqlSafe(sql.release.clone()));
                 released +=
@@ -205,8 +240,9 @@ impl Table for PostgresTable {
     }
 
     async fn replace(&self, held: Vec<Held>, rework: Rework) -> Result<usize> {
-        let sql = Arc::clone(&self.sql);
+        let (sql, holds) = (Arc::clone(&self.sql), Arc::clone(&self.holds));
         let work = move |pool: Pool| async move {
+            holds.lease(&held, &sql.lease).await?;
             let mut connection = pool.begin("BEGIN").await?;
             let mut gone = Vec::new();
             let mut new: [Vec<String>; 5] = Default::default();
@@ -259,7 +295,9 @@ impl Table for PostgresTable {
 
     async fn figures(&self, ask: Ask) -> Result<Figures> {
         let (sql, needles) = (Arc::clone(&self.sql), Arc::clone(&self.needles));
+        let holds = Arc::clone(&self.holds);
         let work = move |pool: Pool| async move {
+            let held = holds.rows().await;
             let mut connection = pool.connect().await?;
             let figures = connection
                 .query(AssertSqlSafe(sql.figures.clone()))
@@ -274,8 +312,9 @@ impl Table for PostgresTable {
             connection.commit().await?;
             let figure = |column| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
             Ok::<_, sqlx::Error>(Figures {
-                ready: figure(0)?,
-                leased: figure(1)?,
+                // Those that we hold look free to whoever only reads.
+                ready: figure(0)?.saturating_sub(held),
+                leased: figure(1)? + held,
                 failed: figure(2)?,
                 oldest: row.try_get(3)?,
                 bytes: Some(figure(4)?),

@@ -32,6 +32,8 @@ pub(super) struct Settings {
     /// The transport's name in the application.
     pub(super) receiver: String,
     pub(super) redeliver: Duration,
+    /// Whether rows may stay locked for a moment before they are leased.
+    pub(super) hold: bool,
 }
 
 impl Settings {
@@ -51,6 +53,7 @@ impl Settings {
             failure_queue: FAILURE_QUEUE.to_owned(),
             receiver: String::new(),
             redeliver: REDELIVER,
+            hold: true,
         };
         let mut others = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -79,6 +82,11 @@ impl Settings {
                     })?;
                     settings.redeliver = Duration::from_secs(seconds);
                 }
+                "hold" => match value.as_str() {
+                    "yes" => settings.hold = true,
+                    "no" => settings.hold = false,
+                    _ => return Err(wrong(format!("hold={value}"), "write hold=yes or hold=no")),
+                },
                 "timezone" => {
                     settings.shape.zone = value.parse().map_err(|why| {
                         wrong(why, "give the application's date.timezone of before Symfony 6")

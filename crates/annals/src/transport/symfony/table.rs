@@ -14,7 +14,8 @@ use crate::foreign::symfony::Row;
 #[async_trait]
 pub(super) trait Table: Send + Sync + fmt::Debug {
     /// Locks rows that look like messages of ours and are free, passing over those that
-    /// are locked, and sets `delivered_at` of those that the judge knows. Answers all
+    /// are locked, and sets `delivered_at` of those that the judge knows, now or if they
+    /// are not settled in a moment. Answers all
     /// that it looked at, in the order of `available_at`.
     async fn take(&self, seek: Seek, judge: Judge) -> Result<Vec<(i64, Option<Judged>)>>;
 
@@ -63,6 +64,8 @@ pub(super) struct Seek {
     pub(super) events: usize,
     /// Bytes of bodies, at most.
     pub(super) bytes: usize,
+    /// Whether they may be locked instead, for a moment, where the database can.
+    pub(super) hold: bool,
 }
 
 /// A row, and the `delivered_at` under which it is somebody's.
@@ -70,6 +73,14 @@ pub(super) struct Seek {
 pub(super) struct Held {
     pub(super) id: i64,
     pub(super) delivered_at: Option<String>,
+}
+
+impl Held {
+    /// Which row, under which lease; nothing for one that is nobody's.
+    #[cfg(feature = "postgres")]
+    pub(super) fn key(&self) -> Option<(i64, &str)> {
+        Some((self.id, self.delivered_at.as_deref()?))
+    }
 }
 
 /// A row to be inserted.
