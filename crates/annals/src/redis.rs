@@ -16,14 +16,12 @@ mod settings;
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue};
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::Runtime;
 use crate::url::without_secrets;
 use explain::explain;
 use link::{Asking, Lane, Links};
@@ -39,10 +37,7 @@ pub(crate) struct Server {
     links: Arc<Links>,
     url: String,
     what: &'static str,
-    runtime: Handle,
-    /// Dropped to end the thread.
-    running: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    runtime: Runtime,
 }
 
 impl Server {
@@ -57,17 +52,9 @@ impl Server {
         let shown = without_secrets(url);
         let doing = format!("open {what} {shown}");
         let settings = Settings::of(url, &doing, own)?;
-        let (runtime, running, thread) = thread_of_its_own()
+        let runtime = Runtime::start("annals-redis")
             .map_err(|error| Error::new(ErrorKind::Away, doing, format!("no thread: {error}")))?;
-        let (running, thread) = (Some(running), Some(thread));
-        Ok(Self {
-            links: Arc::new(Links::new(settings)),
-            url: shown,
-            what,
-            runtime,
-            running,
-            thread,
-        })
+        Ok(Self { links: Arc::new(Links::new(settings)), url: shown, what, runtime })
     }
 
     /// Sees to it that the server can serve us.
@@ -197,16 +184,6 @@ impl fmt::Debug for Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.running.take());
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has nothing left to wait for.
-            let _ = thread.join();
-        }
-    }
-}
-
 /// The rest of the first line that begins so, in what one server or all of a
 /// cluster's say.
 fn first_line(info: &redis::Value, name: &str) -> Option<String> {
@@ -223,18 +200,4 @@ fn first_line(info: &redis::Value, name: &str) -> Option<String> {
         }
         _ => None,
     }
-}
-
-type Thread = (Handle, oneshot::Sender<()>, JoinHandle<()>);
-
-/// A runtime on a thread of its own, until the sender is dropped.
-fn thread_of_its_own() -> std::io::Result<Thread> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    let (running, ended) = oneshot::channel::<()>();
-    let thread = std::thread::Builder::new().name("annals-redis".to_owned()).spawn(move || {
-        // An error is what tells that the sender is gone.
-        let _ = runtime.block_on(ended);
-    })?;
-    Ok((handle, running, thread))
 }

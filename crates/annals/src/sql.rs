@@ -13,16 +13,14 @@ pub(crate) mod schema;
 
 use std::fmt;
 use std::future::Future;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sqlx::Database;
 use sqlx::database::HasStatementCache;
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::Runtime;
 use schema::Schema;
 
 pub(crate) use pool::{Connection, Pool};
@@ -92,10 +90,7 @@ pub(crate) struct Server<D: Dialect> {
     patience: Option<Duration>,
     url: String,
     what: &'static str,
-    runtime: Handle,
-    /// Dropped to end the thread.
-    running: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    runtime: Runtime,
 }
 
 impl<D: Dialect> Server<D> {
@@ -105,14 +100,13 @@ impl<D: Dialect> Server<D> {
     /// # Errors
     /// If there is no thread to be had.
     pub(crate) fn of(settings: D, shown: String, what: &'static str) -> Result<Self> {
-        let (runtime, running, thread) = thread_of_its_own(D::THREAD).map_err(|error| {
+        let runtime = Runtime::start(D::THREAD).map_err(|error| {
             let doing = format!("open {what} {shown}");
             Error::new(ErrorKind::Away, doing, format!("no thread: {error}"))
         })?;
         let patience = settings.patience();
         let (pool, url) = (Pool::new(settings), shown);
-        let (running, thread) = (Some(running), Some(thread));
-        Ok(Self { pool, patience, url, what, runtime, running, thread })
+        Ok(Self { pool, patience, url, what, runtime })
     }
 
     /// Sees to it that the server can serve us.
@@ -204,16 +198,6 @@ impl<D: Dialect> fmt::Debug for Server<D> {
     }
 }
 
-impl<D: Dialect> Drop for Server<D> {
-    fn drop(&mut self) {
-        drop(self.running.take());
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has nothing left to wait for.
-            let _ = thread.join();
-        }
-    }
-}
-
 /// Why a piece of work failed: as the driver says, or as we already did.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -241,18 +225,4 @@ pub(crate) fn number(number: u64) -> i64 {
 /// A duration in microseconds, as a signed bigint holds it.
 pub(crate) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-type Thread = (Handle, oneshot::Sender<()>, JoinHandle<()>);
-
-/// A runtime on a thread of its own, until the sender is dropped.
-fn thread_of_its_own(name: &str) -> std::io::Result<Thread> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    let (running, ended) = oneshot::channel::<()>();
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        // An error is what tells that the sender is gone.
-        let _ = runtime.block_on(ended);
-    })?;
-    Ok((handle, running, thread))
 }

@@ -40,7 +40,9 @@ use async_trait::async_trait;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId, Timestamp};
 use crate::query::{Page, Query};
-use crate::url::{Options, without_secrets};
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+use crate::url::Options;
+use crate::url::without_secrets;
 
 pub use prune::{PRUNED, Pruned, prune};
 pub use record::Record;
@@ -231,6 +233,7 @@ pub struct Removed {
 /// [`ErrorKind::Usage`] for a URL that no backend of this build understands;
 /// otherwise what the backend says.
 pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     refuse_layout(url)?;
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
@@ -259,6 +262,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
 /// # Errors
 /// As [`open`]; also if there is no store.
 pub async fn open_existing(url: &str) -> Result<Arc<dyn Store>> {
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     refuse_layout(url)?;
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
@@ -295,6 +299,7 @@ pub async fn open_appender(url: &str) -> Result<Arc<dyn Appender>> {
 
 /// Refuses a URL with a `layout`: its tables are another's, and none of ours are to be
 /// made beside them.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 fn refuse_layout(url: &str) -> Result<()> {
     let options = Options::of(url);
     let Some(layout) = options.get("layout") else { return Ok(()) };

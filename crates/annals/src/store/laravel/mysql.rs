@@ -7,7 +7,7 @@ use sqlx::mysql::{MySqlArguments, MySqlDatabaseError};
 use sqlx::{Arguments, AssertSqlSafe};
 use tokio::sync::OnceCell;
 
-use super::table::{Known, Older, Stopped, Table};
+use super::table::{Known, Older, Stopped, Table, Texts, missing, texts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign::laravel::{AuditRow, COLUMNS};
 use crate::mysql::{Failure, Pool, Server};
@@ -26,9 +26,6 @@ pub(super) struct MysqlTable {
     /// Which of [`COLUMNS`] MySQL keeps as parsed JSON, once it was reached.
     json: OnceCell<Vec<bool>>,
 }
-
-/// A row's texts, to be taken to another thread.
-type Texts = Vec<Option<String>>;
 
 /// What became of rows on the server.
 enum Answer {
@@ -84,10 +81,8 @@ async fn look(pool: Pool, url: String, name: String) -> std::result::Result<Vec<
     let type_of = |column: &&str| {
         columns.iter().find(|(name, _)| name.eq_ignore_ascii_case(column)).map(|(_, of)| of)
     };
-    let missing: Vec<&str> =
-        COLUMNS.into_iter().filter(|column| type_of(column).is_none()).collect();
-    if !missing.is_empty() {
-        return Err(wrong(format!("the table {name} has no column {}", missing.join(", "))).into());
+    if let Some(missing) = missing(|column| type_of(&column).is_some()) {
+        return Err(wrong(format!("the table {name} has no column {missing}")).into());
     }
     let is_json = |of: &String| of.eq_ignore_ascii_case("json");
     Ok(COLUMNS.iter().filter_map(type_of).map(is_json).collect())
@@ -228,12 +223,6 @@ fn answer(error: sqlx::Error, before: usize) -> sqlx::Result<Answer> {
         }
         _ => Err(error),
     }
-}
-
-fn texts(rows: &[&AuditRow<'_>]) -> Vec<Texts> {
-    let texts =
-        |row: &&AuditRow<'_>| row.0.iter().map(|text| text.as_deref().map(str::to_owned)).collect();
-    rows.iter().map(texts).collect()
 }
 
 fn quoted(name: &str) -> String {

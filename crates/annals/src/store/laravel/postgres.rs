@@ -10,7 +10,7 @@ use sqlx::postgres::{PgDatabaseError, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::OnceCell;
 
-use super::table::{Known, Older, Stopped, Table};
+use super::table::{Known, Older, Stopped, Table, missing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign::laravel::{AuditRow, COLUMNS};
 use crate::postgres::{Failure, Pool, Server, number};
@@ -83,10 +83,8 @@ async fn look(pool: Pool, url: String, name: String) -> std::result::Result<Foun
             .into());
     };
     let type_of = |column: &&str| columns.iter().find(|(_, name, _)| name == column);
-    let missing: Vec<&str> =
-        COLUMNS.into_iter().filter(|column| type_of(column).is_none()).collect();
-    if !missing.is_empty() {
-        return Err(wrong(format!("the table {name} has no column {}", missing.join(", "))).into());
+    if let Some(missing) = missing(|column| type_of(&column).is_some()) {
+        return Err(wrong(format!("the table {name} has no column {missing}")).into());
     }
     let types = COLUMNS.iter().filter_map(type_of).map(|(_, _, of)| of.clone()).collect();
     Ok(Found { name: found.clone(), types })

@@ -8,7 +8,7 @@ use rusqlite::ffi::{
 };
 use rusqlite::{ErrorCode, OptionalExtension, TransactionBehavior, params_from_iter};
 
-use super::table::{Known, Older, Stopped, Table};
+use super::table::{Known, Older, Stopped, Table, Texts, missing, texts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign::laravel::{AuditRow, COLUMNS};
 use crate::sqlite::{Connection, Failure, Journal, Open};
@@ -19,9 +19,6 @@ pub(super) struct SqliteTable {
     connection: Connection,
     name: String,
 }
-
-/// A row's texts, to be taken to another thread.
-type Texts = Vec<Option<String>>;
 
 impl SqliteTable {
     pub(super) async fn open(path: &str, name: String) -> Result<Self> {
@@ -45,15 +42,12 @@ fn look(connection: &mut rusqlite::Connection, name: &str) -> Result<()> {
     let mut ask = connection.prepare("SELECT name FROM pragma_table_info(?1)").map_err(explain)?;
     let columns: Vec<String> =
         ask.query_map([name], |row| row.get(0)).and_then(Iterator::collect).map_err(explain)?;
-    let missing: Vec<&str> = COLUMNS
-        .into_iter()
-        .filter(|column| !columns.iter().any(|known| known.eq_ignore_ascii_case(column)))
-        .collect();
-    match (columns.as_slice(), missing.as_slice()) {
+    let has = |column: &str| columns.iter().any(|known| known.eq_ignore_ascii_case(column));
+    match (columns.as_slice(), missing(has)) {
         ([], _) => Err(wrong("there is no such table".to_owned())
             .hint("name it with &table=NAME; Laravel's migrations make it")),
-        (_, []) => Ok(()),
-        (_, missing) => Err(wrong(format!("it has no column {}", missing.join(", ")))),
+        (_, None) => Ok(()),
+        (_, Some(missing)) => Err(wrong(format!("it has no column {missing}"))),
     }
 }
 
@@ -153,12 +147,6 @@ fn blame(error: &rusqlite::Error, row: usize) -> Option<Stopped> {
         }
         _ => None,
     }
-}
-
-fn texts(rows: &[&AuditRow<'_>]) -> Vec<Texts> {
-    let texts =
-        |row: &&AuditRow<'_>| row.0.iter().map(|text| text.as_deref().map(str::to_owned)).collect();
-    rows.iter().map(texts).collect()
 }
 
 fn quoted(name: &str) -> String {

@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::error::{Error, Result};
-use crate::foreign::laravel::AuditRow;
+use crate::foreign::laravel::{AuditRow, COLUMNS};
 
 /// The table in one kind of database.
 #[async_trait]
@@ -65,4 +65,21 @@ pub(super) enum Known {
     Same,
     /// Another row.
     Other,
+}
+
+/// A row's texts, to be taken to another thread.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(super) type Texts = Vec<Option<String>>;
+
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(super) fn texts(rows: &[&AuditRow<'_>]) -> Vec<Texts> {
+    let texts =
+        |row: &&AuditRow<'_>| row.0.iter().map(|text| text.as_deref().map(str::to_owned)).collect();
+    rows.iter().map(texts).collect()
+}
+
+/// Which of [`COLUMNS`] a table does not have, named for a message; `None` if it has all.
+pub(super) fn missing(has: impl Fn(&str) -> bool) -> Option<String> {
+    let missing: Vec<&str> = COLUMNS.into_iter().filter(|column| !has(column)).collect();
+    (!missing.is_empty()).then(|| missing.join(", "))
 }

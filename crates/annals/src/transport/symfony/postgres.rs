@@ -3,7 +3,8 @@
 mod hold;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
@@ -27,7 +28,36 @@ pub(super) struct PostgresTable {
     server: Server,
     sql: Arc<Sql>,
     holds: Arc<Holds>,
+    place: Arc<Place>,
     needles: Arc<(Vec<String>, Vec<String>)>,
+}
+
+/// Up to which number a backlog was looked at. Rows below that become free again are
+/// found when the end was reached, or soon.
+#[derive(Default)]
+struct Place(Mutex<Option<(i64, Instant)>>);
+
+impl Place {
+    /// For how long nobody looks below it.
+    const SOON: Duration = Duration::from_secs(1);
+
+    fn lock(&self) -> MutexGuard<'_, Option<(i64, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number to begin behind.
+    fn get(&self) -> i64 {
+        let mut place = self.lock();
+        place.take_if(|(_, since)| since.elapsed() > Self::SOON);
+        place.map_or(0, |(id, _)| id)
+    }
+
+    /// Goes on behind that one, or from the beginning.
+    fn set(&self, id: Option<i64>) {
+        let mut place = self.lock();
+        let since = place.map_or_else(Instant::now, |(_, since)| since);
+        *place = id.map(|id| (id, since));
+    }
 }
 
 /// The statements, with the table's name in them.
@@ -59,21 +89,22 @@ impl Sql {
              to_char(m.available_at, {TIME}) AS available_at, to_char(m.delivered_at, {TIME}) AS delivered_at"
         );
         Self {
-            // By time alone, as Messenger does: its index has no number behind the time,
-            // and all of one second would be sorted for each batch.
+            // By number, behind what was looked at already: in the order of Messenger's
+            // index on the time, each batch would pass all the dead entries of those
+            // before it. Numbers are given in the order of dispatching.
             take: format!(
                 "WITH ready AS ( \
                      SELECT {columns} FROM {table} m \
                      WHERE m.queue_name = $1 AND m.available_at <= $2::timestamp \
                          AND (m.delivered_at IS NULL OR m.delivered_at < $3::timestamp) \
-                         AND {} AND m.id <> ALL ($6::int8[]) \
-                     ORDER BY m.available_at LIMIT $7 FOR UPDATE SKIP LOCKED \
+                         AND {} AND m.id <> ALL ($6::int8[]) AND m.id > $9 \
+                     ORDER BY m.id LIMIT $7 FOR UPDATE SKIP LOCKED \
                  ), fitting AS ( \
-                     SELECT *, sum(octet_length(body)) OVER (ORDER BY available_at, id) \
+                     SELECT *, sum(octet_length(body)) OVER (ORDER BY id) \
                          - octet_length(body) AS before FROM ready \
                  ) \
                  SELECT *, (SELECT count(*) FROM ready) AS locked \
-                 FROM fitting WHERE before < $8 ORDER BY available_at, id",
+                 FROM fitting WHERE before < $8 ORDER BY id",
                 looks("$4", "$5")
             ),
             lease: format!("UPDATE {table} SET delivered_at = $1::timestamp WHERE id = ANY ($2)")
@@ -126,6 +157,7 @@ impl PostgresTable {
             server: Server::new(url, "the transport", &[])?,
             sql: Arc::new(Sql::of(&settings.table)),
             holds: Arc::default(),
+            place: Arc::default(),
             needles: Arc::new(settings.needles()),
         })
     }
@@ -155,7 +187,7 @@ fn listed(row: &PgRow) -> sqlx::Result<Listed> {
 impl Table for PostgresTable {
     async fn take(&self, seek: Seek, judge: Judge) -> Result<Vec<(i64, Option<Judged>)>> {
         let (sql, needles) = (Arc::clone(&self.sql), Arc::clone(&self.needles));
-        let holds = Arc::clone(&self.holds);
+        let (holds, place) = (Arc::clone(&self.holds), Arc::clone(&self.place));
         let work = move |pool: Pool| async move {
             let hold = seek.hold && holds.has_room(&pool).await;
             let mut connection = pool.begin(if hold { hold::BEGIN } else { UNSYNCED }).await?;
@@ -168,7 +200,8 @@ impl Table for PostgresTable {
                 .bind(&needles.1)
                 .bind(seek.passed)
                 .bind(number(seek.events as u64))
-                .bind(number(seek.bytes as u64));
+                .bind(number(seek.bytes as u64))
+                .bind(place.get());
             let rows = take.fetch_all(&mut *connection).await?;
             let locked: i64 = rows.first().map_or(Ok(0), |row| row.try_get("locked"))?;
             let mut taken = Vec::with_capacity(rows.len());
@@ -176,6 +209,8 @@ impl Table for PostgresTable {
                 let Listed { row, .. } = listed(&row)?;
                 taken.push((row.id, judge(&row)));
             }
+            let more = taken.len() >= seek.events || locked > number(taken.len() as u64);
+            place.set(taken.last().filter(|_| more).map(|(id, _)| *id));
             let ours = taken.iter().filter(|(_, judged)| judged.is_some());
             let ours: Vec<i64> = ours.map(|(id, _)| *id).collect();
             // What is not ours, or not for this batch, is not kept from others.
@@ -218,6 +253,7 @@ impl Table for PostgresTable {
 
     async fn release(&self, held: Vec<Held>) -> Result<usize> {
         let (sql, holds) = (Arc::clone(&self.sql), Arc::clone(&self.holds));
+        self.place.set(None);
         let work = move |pool: Pool| async move {
             let mut released = 0;
             let (whole, held) = holds.sort(held, &sql.lease).await?;

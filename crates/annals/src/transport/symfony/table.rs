@@ -15,8 +15,7 @@ use crate::foreign::symfony::Row;
 pub(super) trait Table: Send + Sync + fmt::Debug {
     /// Locks rows that look like messages of ours and are free, passing over those that
     /// are locked, and sets `delivered_at` of those that the judge knows, now or if they
-    /// are not settled in a moment. Answers all
-    /// that it looked at, in the order of `available_at`.
+    /// are not settled in a moment. Answers all that it looked at, oldest first.
     async fn take(&self, seek: Seek, judge: Judge) -> Result<Vec<(i64, Option<Judged>)>>;
 
     /// Deletes rows; answers how many were still held.
@@ -65,6 +64,7 @@ pub(super) struct Seek {
     /// Bytes of bodies, at most.
     pub(super) bytes: usize,
     /// Whether they may be locked instead, for a moment, where the database can.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "PostgreSQL's table can"))]
     pub(super) hold: bool,
 }
 
