@@ -50,13 +50,16 @@ fn run(database: &Database, name: &str, bulk: &str, times: f64) -> Outcome {
     let php = Php::application(include_str!("laravel/worker.php"))?;
     let rows = rows()?;
     let (mut ours, mut theirs, mut loaded) = (Vec::new(), Vec::new(), Vec::new());
+    let mut two_lanes = Vec::new();
     for round in 0..=ROUNDS {
-        let one = ours_drains(database, &redis, &rows)?;
+        let one = ours_drains(database, &redis, &rows, 1)?;
+        let two = ours_drains(database, &redis, &rows, 2)?;
         let other = php_drains(database, &redis, &php, &rows[..FEWER])?;
         let third = bulk_loads(database, &rows)?;
         // The first round warms up.
         if round > 0 {
             ours.push(one);
+            two_lanes.push(two);
             theirs.push(other);
             loaded.push(third);
         }
@@ -64,8 +67,10 @@ fn run(database: &Database, name: &str, bulk: &str, times: f64) -> Outcome {
     let bench = if name == "MariaDB" { "drain-laravel-mariadb" } else { "drain-laravel" };
     let what = format!("drain, Redis list to `audits` on {name}, beside a PHP worker");
     let target = Some(Target::RatioAtLeast(times));
-    let (unit, of_ours) = ("events/s", ours.clone());
-    Row { bench, what: &what, unit, ours: of_ours, reference: theirs, target }.print();
+    let (unit, of_ours, reference) = ("events/s", ours.clone(), theirs.clone());
+    Row { bench, what: &what, unit, ours: of_ours, reference, target }.print();
+    let what = format!("{what}, two batches at a time");
+    Row { bench, what: &what, unit, ours: two_lanes, reference: theirs, target }.print();
     let what = format!("drain, Redis list to `audits` on {name}, beside {bulk}");
     let target = Some(Target::RatioAtLeast(0.65));
     Row { bench, what: &what, unit, ours, reference: loaded, target }.print();
@@ -165,7 +170,7 @@ impl Database {
     }
 }
 
-fn ours_drains(database: &Database, redis: &Redis, rows: &[Value]) -> Outcome<f64> {
+fn ours_drains(database: &Database, redis: &Redis, rows: &[Value], lanes: usize) -> Outcome<f64> {
     let url = database.fresh();
     fill(redis, rows)?;
     let list = format!("{}?key={KEY}", redis.url().replace("redis://", "redis+list://"));
@@ -175,6 +180,7 @@ fn ours_drains(database: &Database, redis: &Redis, rows: &[Value]) -> Outcome<f6
             store::open_appender(&format!("{url}?layout=laravel")).await?;
         let mut options = WorkerOptions::default();
         options.batch_size = bulk::BATCH;
+        options.concurrency = lanes;
         options.drain = true;
         let worker = Worker::new(table, options).transport(list);
         let began = Instant::now();
