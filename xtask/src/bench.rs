@@ -46,23 +46,37 @@ const PAGE: &str = "docs/benchmarks.md";
 const KEPT: &str = "docs/benchmarks.jsonl";
 
 /// Runs the named benches, or all. What all give is kept, and what the named ones give
-/// is with `--keep`: all take longer than a machine is quiet.
+/// is with `--keep`: all take longer than a machine is quiet. With `--from=FILE` nothing
+/// is run: the file has what the bench programs printed today.
 pub(crate) fn run(words: &[&str]) -> Result<(), String> {
     let (flags, names): (Vec<&str>, Vec<&str>) =
         words.iter().partition(|word| word.starts_with('-'));
-    if let Some(unknown) = flags.iter().find(|flag| **flag != "--keep") {
-        return Err(format!("no flag is called {unknown}; there is --keep"));
+    let file = flags.iter().find_map(|flag| flag.strip_prefix("--from="));
+    if let Some(unknown) =
+        flags.iter().find(|flag| **flag != "--keep" && !flag.starts_with("--from="))
+    {
+        return Err(format!("no flag is called {unknown}; there are --keep and --from=FILE"));
     }
     if let Some(unknown) = names.iter().find(|name| !NAMES.contains(name)) {
         return Err(format!("no bench is called {unknown:?}; there are {}", NAMES.join(", ")));
     }
-    let rows = measure(&names)?;
+    let rows = match file {
+        Some(file) => printed(file)?,
+        None => measure(&names)?,
+    };
     println!("\n{}", page::table(&rows));
     if names.is_empty() || !flags.is_empty() {
         keep(rows)?;
         println!("written to {PAGE}");
     }
     Ok(())
+}
+
+/// The rows that bench programs printed into a file.
+fn printed(file: &str) -> Result<Vec<Row>, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("read {file}: {error}"))?;
+    let today = crate::machine::today();
+    Ok(text.lines().filter_map(|line| Row::read(line, &today)).collect())
 }
 
 /// Puts the rows of benches in the place of their earlier ones, and writes the page.

@@ -18,7 +18,7 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 usage: cargo xtask test [--full]    run the tests; --full adds hundreds of kills and long fuzzing
        cargo xtask fuzz             the fuzz targets alone, for five minutes each
-       cargo xtask bench [--keep] [NAME…]    measure; write docs/benchmarks.md when every bench ran, or with --keep";
+       cargo xtask bench [--keep] [--from=FILE | NAME…]    measure; write docs/benchmarks.md when every bench ran, or with --keep";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
