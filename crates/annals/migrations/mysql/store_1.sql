@@ -72,6 +72,22 @@ CREATE TABLE IF NOT EXISTS annals_tombstones (
     UNIQUE KEY annals_tombstones_position (position)
 ) ENGINE = InnoDB;
 
+-- Months that pruning took out of the events as a whole. From the moment a month is
+-- listed, no event of its time is taken any more. What went with it has no tombstones:
+-- its leaves are in the log's tiles.
+CREATE TABLE IF NOT EXISTS annals_dropped (
+    -- The first id after it, and the first in it.
+    upper      BINARY(16) NOT NULL PRIMARY KEY,
+    lower      BINARY(16) NOT NULL,
+    -- The partition's name.
+    name       VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    -- What goes with it, once that is counted.
+    events     BIGINT,
+    bytes      BIGINT,
+    -- When it had gone, and the head's figures said so. One at a time has none yet.
+    dropped_at BIGINT
+) ENGINE = InnoDB;
+
 -- The Merkle log, as tiles of C2SP tlog-tiles: up to 256 hashes of 32 bytes, one after
 -- the other. A tile that is not full is replaced by its longer self.
 CREATE TABLE IF NOT EXISTS annals_log_tiles (
@@ -90,6 +106,66 @@ CREATE TABLE IF NOT EXISTS annals_log_head (
     bytes  BIGINT NOT NULL
 ) ENGINE = InnoDB;
 INSERT IGNORE INTO annals_log_head (one, size, events, bytes) VALUES (1, 0, 0, 0);
+
+-- Takes the month that is listed and counted out of the events, and answers what went
+-- with it; nothing if there is none, or somebody else was faster. Each statement that
+-- changes a table is a commit, so that this may end between any two of them: whoever
+-- calls it next goes on from there.
+--
+-- The month's rows change places with those of a table that holds only the events
+-- which tell of removals. That is one step, and cheap however many there are: so no
+-- reader misses an event that stays. One caller at a time, since rows that change
+-- places twice are back again.
+DROP PROCEDURE IF EXISTS annals_drop_partition;
+CREATE PROCEDURE annals_drop_partition(OUT dropped_events BIGINT, OUT dropped_bytes BIGINT)
+MODIFIES SQL DATA SQL SECURITY DEFINER
+BEGIN
+    DECLARE going VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin;
+    DECLARE EXIT HANDLER FOR SQLEXCEPTION
+    BEGIN
+        ROLLBACK;
+        DO RELEASE_LOCK(CONCAT('annals.prune.', MD5(DATABASE())));
+        RESIGNAL;
+    END;
+    IF COALESCE(GET_LOCK(CONCAT('annals.prune.', MD5(DATABASE())), 10), 0) <> 1 THEN
+        SIGNAL SQLSTATE 'AN003' SET MESSAGE_TEXT = 'annals_drop_partition: another prune is at it';
+    END IF;
+    -- The name becomes part of a statement.
+    SET going = (SELECT d.name FROM annals_dropped d
+        WHERE d.dropped_at IS NULL AND d.events IS NOT NULL AND d.name REGEXP '^m[0-9]{4}_[0-9]{2}$' LIMIT 1);
+    IF going IS NOT NULL THEN
+        SET @annals_there = FALSE;
+        SET @annals_step = CONCAT('SELECT EXISTS (SELECT 1 FROM annals_events PARTITION (', going, ')
+            WHERE NOT (entity_type = ''store'' AND entity_id IS NULL AND action = ''annals.pruned'')) INTO @annals_there');
+        PREPARE annals_step FROM @annals_step;
+        EXECUTE annals_step;
+        -- Else it has gone, and nobody came to say so.
+        IF @annals_there THEN
+            DROP TABLE IF EXISTS annals_events_gone;
+            CREATE TABLE annals_events_gone LIKE annals_events;
+            ALTER TABLE annals_events_gone REMOVE PARTITIONING;
+            SET @annals_step = CONCAT('INSERT INTO annals_events_gone SELECT * FROM annals_events PARTITION (', going, ')
+                FORCE INDEX (annals_events_entity)
+                WHERE entity_type = ''store'' AND entity_id IS NULL AND action = ''annals.pruned''');
+            PREPARE annals_step FROM @annals_step;
+            EXECUTE annals_step;
+            COMMIT;
+            SET @annals_step = CONCAT('ALTER TABLE annals_events EXCHANGE PARTITION ', going,
+                ' WITH TABLE annals_events_gone');
+            PREPARE annals_step FROM @annals_step;
+            EXECUTE annals_step;
+        END IF;
+        DEALLOCATE PREPARE annals_step;
+        DROP TABLE IF EXISTS annals_events_gone;
+        START TRANSACTION;
+        SELECT d.events, d.bytes INTO dropped_events, dropped_bytes FROM annals_dropped d WHERE d.name = going;
+        UPDATE annals_log_head SET events = events - dropped_events, bytes = bytes - dropped_bytes;
+        UPDATE annals_dropped SET dropped_at = TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))
+            WHERE name = going;
+        COMMIT;
+    END IF;
+    DO RELEASE_LOCK(CONCAT('annals.prune.', MD5(DATABASE())));
+END;
 
 -- The events for people and their SQL.
 CREATE OR REPLACE SQL SECURITY INVOKER VIEW annals_trail AS

@@ -10,6 +10,7 @@
 //! takes everything, and is found all the same.
 
 mod append;
+mod drop;
 mod memory;
 mod partitions;
 mod prune;

@@ -2,6 +2,7 @@
 
 mod attach;
 mod lost;
+mod prune;
 mod roles;
 mod settings;
 mod store;

@@ -118,7 +118,9 @@ async fn look_up(pool: &Pool, batch: &mut Batch<'_>) -> Result<(), Failure> {
     const STORED: &str = "SELECT e.id, e.body FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) r \
          STRAIGHT_JOIN annals_events e FORCE INDEX (PRIMARY) ON e.id = UNHEX(r.id)";
     const PRUNED: &str = "SELECT t.id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) r \
-         STRAIGHT_JOIN annals_tombstones t FORCE INDEX (PRIMARY) ON t.id = UNHEX(r.id)";
+         STRAIGHT_JOIN annals_tombstones t FORCE INDEX (PRIMARY) ON t.id = UNHEX(r.id) \
+         UNION SELECT UNHEX(r.id) FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) r \
+         JOIN annals_dropped d ON UNHEX(r.id) >= d.lower AND UNHEX(r.id) < d.upper";
     let ids = ids_as_json(batch.ids());
     let mut connection = pool.connect().await?;
     let mut stored = HashMap::new();
@@ -126,7 +128,7 @@ async fn look_up(pool: &Pool, batch: &mut Batch<'_>) -> Result<(), Failure> {
         stored.insert(event_id(row.try_get(0)?)?, row.try_get(1)?);
     }
     let mut pruned = HashSet::new();
-    for row in connection.query(PRUNED).bind(&ids).fetch_all(&mut *connection).await? {
+    for row in connection.query(PRUNED).bind(&ids).bind(&ids).fetch_all(&mut *connection).await? {
         pruned.insert(event_id(row.try_get(0)?)?);
     }
     connection.commit().await?;
@@ -242,13 +244,16 @@ async fn insert(
     Ok(())
 }
 
-/// Locks the log; answers its size, and the largest id that was pruned. Two statements
-/// in one round trip: the second sees what was committed while the first waited.
+/// Locks the log; answers its size, and the largest id that was pruned, or the end of the
+/// last month that was. Two statements in one round trip: the second sees what was
+/// committed while the first waited.
 pub(super) async fn lock_head(connection: &mut Connection) -> sqlx::Result<(u64, Option<Vec<u8>>)> {
-    let lock = "SELECT size FROM annals_log_head FOR UPDATE; SELECT MAX(id) FROM annals_tombstones";
+    let lock = "SELECT size FROM annals_log_head FOR UPDATE; \
+        SELECT (SELECT MAX(id) FROM annals_tombstones), (SELECT MAX(upper) FROM annals_dropped)";
     let rows = sqlx::raw_sql(lock).fetch_all(&mut **connection).await?;
     let [size, newest] = rows.as_slice() else { return Err(sqlx::Error::RowNotFound) };
-    Ok((size.try_get::<i64, _>(0)?.unsigned_abs(), newest.try_get(0)?))
+    let newest: [Option<Vec<u8>>; 2] = [newest.try_get(0)?, newest.try_get(1)?];
+    Ok((size.try_get::<i64, _>(0)?.unsigned_abs(), newest.into_iter().max().flatten()))
 }
 
 /// Ids begin with the event's time, so that most new ones are larger than any that was
@@ -256,8 +261,11 @@ pub(super) async fn lock_head(connection: &mut Connection) -> sqlx::Result<(u64,
 async fn expect_none_pruned(connection: &mut Connection, batch: &Batch<'_>) -> Result<(), Stopped> {
     const LOOK: &str = "SELECT EXISTS (SELECT 1 \
          FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) r \
-         STRAIGHT_JOIN annals_tombstones t FORCE INDEX (PRIMARY) ON t.id = UNHEX(r.id))";
-    let look = connection.scalar(LOOK).bind(ids_as_json(batch.ids()));
+         STRAIGHT_JOIN annals_tombstones t FORCE INDEX (PRIMARY) ON t.id = UNHEX(r.id)) \
+         OR EXISTS (SELECT 1 FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) r \
+         JOIN annals_dropped d ON UNHEX(r.id) >= d.lower AND UNHEX(r.id) < d.upper)";
+    let ids = ids_as_json(batch.ids());
+    let look = connection.scalar(LOOK).bind(&ids).bind(&ids);
     let pruned: bool = look.fetch_one(&mut **connection).await?;
     if pruned { Err(Stopped::Known(None)) } else { Ok(()) }
 }

@@ -2,7 +2,7 @@
 //!
 //! `past` is what lies before the first month, `future` what lies after the last one
 //! that was made: no event is without a place, and no client's clock makes partitions.
-//! There is one more a month, and pruned ones are emptied and stay. Making one changes
+//! There is one more a month, and pruned ones stay, without their rows. Making one changes
 //! the table, for which the server waits until nobody is at it, and lets nobody begin
 //! meanwhile: so it is tried for a second, and again another time.
 
@@ -10,14 +10,14 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::read::first_of;
 use super::tiles::hex;
-use crate::mysql::Pool;
+use crate::mysql::{Connection, Pool};
 
 /// Partitions that are made at once, at most: of the months since a worker ran last.
 const MADE: usize = 24;
 
 /// A month, counted from January of the year 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Month(i64);
+pub(super) struct Month(i64);
 
 impl Month {
     fn of_name(name: &str) -> Option<Self> {
@@ -25,12 +25,12 @@ impl Month {
         Some(Self(year.parse::<i64>().ok()? * 12 + month.parse::<i64>().ok()? - 1))
     }
 
-    fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         format!("m{:04}_{:02}", self.0.div_euclid(12), self.0.rem_euclid(12) + 1)
     }
 
     /// The millisecond with which it begins.
-    fn millis(self) -> i64 {
+    pub(super) fn millis(self) -> i64 {
         let (year, month) = (self.0.div_euclid(12), self.0.rem_euclid(12) + 1);
         // Days since 1970 by the civil calendar: a year begins in March here, so that
         // the day of a leap year comes last.
@@ -43,7 +43,7 @@ impl Month {
         days * 86_400_000
     }
 
-    fn next(self) -> Self {
+    pub(super) fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
@@ -61,13 +61,10 @@ impl Month {
 /// they are made now.
 pub(super) async fn make_ahead(pool: &Pool) -> sqlx::Result<i64> {
     const NOW: &str = "SELECT CAST(EXTRACT(YEAR_MONTH FROM UTC_TIMESTAMP()) AS SIGNED)";
-    const KNOWN: &str = "SELECT partition_name FROM information_schema.partitions \
-         WHERE table_schema = DATABASE() AND table_name = 'annals_events'";
     let mut connection = pool.connect().await?;
     let now: i64 = connection.scalar(NOW).fetch_one(&mut *connection).await?;
     let now = Month(now / 100 * 12 + now % 100 - 1);
-    let known: Vec<String> = connection.scalar(KNOWN).fetch_all(&mut *connection).await?;
-    let newest = known.iter().filter_map(|name| Month::of_name(name)).max();
+    let newest = made(&mut connection).await?.into_iter().max();
     let wanted = now.next();
     if newest.is_none_or(|newest| newest < wanted) {
         let change = split(newest, now);
@@ -79,6 +76,14 @@ pub(super) async fn make_ahead(pool: &Pool) -> sqlx::Result<i64> {
     }
     connection.commit().await?;
     Ok(newest.map_or(wanted, |newest| newest.max(wanted)).next().millis())
+}
+
+/// The months that have a partition.
+pub(super) async fn made(connection: &mut Connection) -> sqlx::Result<Vec<Month>> {
+    const KNOWN: &str = "SELECT partition_name FROM information_schema.partitions \
+         WHERE table_schema = DATABASE() AND table_name = 'annals_events'";
+    let known: Vec<String> = connection.scalar(KNOWN).fetch_all(&mut **connection).await?;
+    Ok(known.iter().filter_map(|name| Month::of_name(name)).collect())
 }
 
 /// The statement that splits `future`.

@@ -1,15 +1,17 @@
-//! Pruning: rows become tombstones; the log stays as it is.
+//! Pruning: whole months are taken out, single rows become tombstones; the log stays as
+//! it is.
 
 use sqlx::Row;
 
 use super::super::{PRUNED, PrunePlan, Removed};
 use super::append::lock_head;
+use super::drop;
 use super::read::{event_id, first_of, ids_as_json};
 use crate::event::Timestamp;
 use crate::mysql::{Failure, Pool, number};
 
 /// Rows that a plan looks at in one go: a fraction of a second.
-const SLICE: i64 = 20_000;
+pub(super) const SLICE: i64 = 20_000;
 
 /// What pruning would remove. Made in slices, beside which appends go on.
 pub(super) async fn plan(pool: Pool, before: Timestamp) -> Result<PrunePlan, Failure> {
@@ -17,18 +19,28 @@ pub(super) async fn plan(pool: Pool, before: Timestamp) -> Result<PrunePlan, Fai
              CAST(SUM(IF(old, size, 0)) AS SIGNED), MIN(IF(old, occurred_at, NULL)), \
              MAX(IF(old, occurred_at, NULL)) \
          FROM (SELECT id, occurred_at, OCTET_LENGTH(body) AS size, \
-                 occurred_at < ? AND action <> ? AS old \
+                 (occurred_at < ? OR id >= ? AND id < ?) AND action <> ? AS old \
              FROM annals_events FORCE INDEX (PRIMARY) WHERE id > ? AND id < ? ORDER BY id LIMIT ?) s";
     let mut connection = pool.connect().await?;
     let below = super::tiles::size(&mut connection).await?;
     let mut plan = PrunePlan { events: 0, bytes: 0, oldest: None, newest: None, below };
     // Within one millisecond ids are in no order of time.
-    let beyond = first_of(before.as_millis() + 1);
+    let mut beyond = first_of(before.as_millis() + 1);
+    // A month that another prune has begun with goes in any case.
+    let mut going = (Vec::new(), Vec::new());
+    if let Some(month) = drop::going(&mut connection).await? {
+        let gone = month.gone(&mut connection).await?;
+        (plan.events, plan.bytes) = (gone.events, gone.bytes);
+        beyond = beyond.max(month.upper.clone());
+        going = (month.lower, month.upper);
+    }
     let mut after = first_of(0);
     loop {
         let look = connection
             .query(LOOK)
             .bind(before.as_micros())
+            .bind(&going.0)
+            .bind(&going.1)
             .bind(PRUNED.as_bytes())
             .bind(&after)
             .bind(&beyond)
@@ -54,17 +66,28 @@ pub(super) async fn plan(pool: Pool, before: Timestamp) -> Result<PrunePlan, Fai
     Ok(plan)
 }
 
-/// Removes up to `limit` events in one transaction, oldest first, save those that tell
-/// of removals: without them, the others' absence would be unexplained.
+/// Takes a whole month out, or removes up to `limit` events in one transaction.
 pub(super) async fn step(
     pool: Pool,
     before: Timestamp,
     below: u64,
     limit: usize,
 ) -> Result<Removed, Failure> {
+    match drop::month(&pool, before, below).await? {
+        Some(removed) => Ok(removed),
+        None => rows(pool, before, below, limit).await,
+    }
+}
+
+/// Removes events, oldest first, save those that tell of removals: without them, the
+/// others' absence would be unexplained. What another prune is taking out as a whole is
+/// left to it.
+async fn rows(pool: Pool, before: Timestamp, below: u64, limit: usize) -> Result<Removed, Failure> {
     const FIND: &str = "SELECT e.id, OCTET_LENGTH(e.body) FROM annals_events e FORCE INDEX (PRIMARY) \
          STRAIGHT_JOIN annals_appends a FORCE INDEX (PRIMARY) ON a.number = e.append \
          WHERE e.id < ? AND e.occurred_at < ? AND e.action <> ? AND a.first + e.place < ? \
+             AND NOT EXISTS (SELECT 1 FROM annals_dropped d \
+                 WHERE d.dropped_at IS NULL AND e.id >= d.lower AND e.id < d.upper) \
          ORDER BY e.id LIMIT ?";
     // The commitment is that of crate::log::commitment.
     const BURY: &str = "INSERT INTO annals_tombstones (id, position, commitment) \

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::Row;
 
 use super::super::verify::{LogCheck, compare, leaf, wrong};
-use super::tiles;
+use super::tiles::{self, Held};
 use crate::log::{Edge, Hash, TILE_WIDTH, Tile};
 use crate::mysql::{Connection, Failure, Pool, number};
 
@@ -18,17 +18,39 @@ pub(super) async fn verify(pool: Pool) -> Result<LogCheck, Failure> {
     let head = snapshot.row("SELECT size, events FROM annals_log_head");
     let (size, listed): (i64, i64) = head.fetch_one(&mut *snapshot).await?;
     let size = size.unsigned_abs();
+    // Of a month that is about to go, all is there or nothing.
+    let dropped = snapshot.row(
+        "SELECT CAST(COALESCE(SUM(IF(dropped_at IS NULL, 0, events)), 0) AS SIGNED), \
+             CAST(COALESCE(SUM(IF(dropped_at IS NULL, events, 0)), 0) AS SIGNED) FROM annals_dropped",
+    );
+    let (dropped, going): (i64, i64) = dropped.fetch_one(&mut *snapshot).await?;
     let mut edge = Edge::new();
-    let mut events = 0;
+    let (mut events, mut absent) = (0, 0);
     while edge.size() < size {
         let until = size.min(edge.size() + STRETCH);
         let mut found = leaves(&mut snapshot, edge.size(), until).await?;
+        let places: Vec<(u8, u64)> = (edge.size() / TILE_WIDTH as u64
+            ..until.div_ceil(TILE_WIDTH as u64))
+            .map(|index| (0, index))
+            .collect();
+        let lowest = tiles::read(&mut snapshot, &places).await?;
         let mut hashes = Vec::new();
         for position in edge.size()..until {
-            let Some((hash, is_event)) = found.remove(&position) else {
-                return Err(wrong(format!("the event at position {position} is missing")).into());
+            let hash = match found.remove(&position) {
+                Some((hash, is_event)) => {
+                    events += u64::from(is_event);
+                    hash
+                }
+                // It went with its month: the tile is what is left.
+                None if absent < dropped + going => {
+                    absent += 1;
+                    hash_at(&lowest, position)?
+                }
+                None => {
+                    let found = format!("the event at position {position} is missing");
+                    return Err(wrong(found).into());
+                }
             };
-            events += u64::from(is_event);
             hashes.push(hash);
         }
         let mut touched: Vec<(u8, u64, Vec<Hash>)> = Vec::new();
@@ -47,6 +69,12 @@ pub(super) async fn verify(pool: Pool) -> Result<LogCheck, Failure> {
     let beyond: i64 =
         snapshot.scalar("SELECT COUNT(*) FROM annals_events").fetch_one(&mut *snapshot).await?;
     snapshot.commit().await?;
+    if absent != dropped && absent != dropped + going {
+        let found = format!("{dropped} events went with their months, but {absent} are missing");
+        return Err(wrong(found).into());
+    }
+    // Those of a month that has just gone are still in the head's figures.
+    let listed = listed - (absent - dropped);
     if [number(events), beyond] != [listed; 2] {
         return Err(wrong(format!(
             "the head names {listed} events, but {events} are in the log and {beyond} in the table"
@@ -89,4 +117,11 @@ async fn leaves(
         }
     }
     Ok(leaves)
+}
+
+fn hash_at(tiles: &Held, position: u64) -> Result<Hash, Failure> {
+    let (index, at) = (position / TILE_WIDTH as u64, position % TILE_WIDTH as u64);
+    let tile = tiles.0.get(&(0, index));
+    tile.and_then(|tile| tile.get(usize::try_from(at).ok()?).copied())
+        .ok_or_else(|| wrong(format!("position {position} has neither an event nor a hash")).into())
 }

@@ -22,11 +22,11 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn on(server: &Mariadb) -> Self {
+    pub(super) fn on(server: &Mariadb) -> Self {
         Self { url: server.database() }
     }
 
-    async fn store(&self) -> MysqlStore {
+    pub(super) async fn store(&self) -> MysqlStore {
         MysqlStore::open(&self.url).await.unwrap()
     }
 }
@@ -64,21 +64,21 @@ mod store_suite {
 }
 
 /// An event of that time.
-fn event_at(time: &str, number: u64) -> Record {
+pub(super) fn event_at(time: &str, number: u64) -> Record {
     let time: Timestamp = time.parse().unwrap();
     let event = Event::new("updated", Entity::new("product", number)).occurred_at(time);
     Record::decode(event.encode().unwrap()).unwrap()
 }
 
 /// The first of the month that begins `months` after this one.
-fn month(months: i32) -> String {
+pub(super) fn month(months: i32) -> String {
     let now = Timestamp::now().to_string();
     let (year, month): (i32, i32) = (now[..4].parse().unwrap(), now[5..7].parse().unwrap());
     let number = year * 12 + month - 1 + months;
     format!("{:04}-{:02}-01T00:00:00Z", number.div_euclid(12), number.rem_euclid(12) + 1)
 }
 
-async fn append(store: &MysqlStore, batch: &[Record]) -> Vec<Appended> {
+pub(super) async fn append(store: &MysqlStore, batch: &[Record]) -> Vec<Appended> {
     store.append(batch.into()).await.unwrap()
 }
 
@@ -91,7 +91,7 @@ fn positions(answers: &[Appended]) -> Vec<Option<u64>> {
 }
 
 /// Runs SQL in the database of a place, as someone else would.
-fn sql(server: &Mariadb, place: &Place, sql: &str) -> String {
+pub(super) fn sql(server: &Mariadb, place: &Place, sql: &str) -> String {
     server.sql(&place.url, sql)
 }
 
