@@ -70,6 +70,15 @@ impl Certificates {
         ]
     }
 
+    /// The settings of a MariaDB server that shows the certificate.
+    #[must_use]
+    pub fn mariadb_settings(&self) -> [String; 2] {
+        [
+            format!("ssl-cert={}", self.path("server.pem").display()),
+            format!("ssl-key={}", self.path("server.key").display()),
+        ]
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -60,7 +60,11 @@ fn meaning(number: u16, state: &str) -> (ErrorKind, Option<&'static str>) {
     match number {
         1045 | 1698 => (
             Kind::Away,
-            Some("check the user, the password (password_file=) and the host it may come from"),
+            // MariaDB says no more to whom it wants to use TLS.
+            Some(
+                "check the user, the password (password_file=), the host it may come from, and \
+                 whether the server wants sslmode=require",
+            ),
         ),
         1044 | 1142 | 1143 | 1227 | 1370 | 1419 => (
             Kind::Away,

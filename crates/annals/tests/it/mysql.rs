@@ -6,4 +6,5 @@ mod prune;
 mod roles;
 mod settings;
 mod store;
+mod tls;
 mod transport;
