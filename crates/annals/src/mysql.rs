@@ -6,6 +6,7 @@
 //! executes.
 
 mod errors;
+mod promises;
 pub(crate) mod rows;
 pub(crate) mod schema;
 mod settings;
@@ -19,6 +20,7 @@ use crate::sql::{self, Dialect};
 use crate::url::without_secrets;
 
 pub(crate) use crate::sql::{Failure, micros, number};
+pub use promises::Promises;
 use schema::Schema;
 pub(crate) use settings::Settings;
 

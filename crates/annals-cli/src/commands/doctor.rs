@@ -1,5 +1,6 @@
 //! `annals doctor`: is the installation sound?
 
+mod mysql;
 mod redis;
 
 use std::fs;
@@ -224,6 +225,9 @@ async fn queue(session: &Session, url: &str, findings: &mut Vec<Finding>) {
     if redis::is_one(url) {
         findings.extend(redis::findings(url, &what).await);
     }
+    if mysql::is_one(url) {
+        findings.extend(mysql::of_queue(url, &what).await);
+    }
 }
 
 fn waiting(what: &str, stats: TransportStats, now: Timestamp) -> Vec<Finding> {
@@ -278,7 +282,7 @@ async fn store(session: &Session, findings: &mut Vec<Finding>) {
         }
     };
     findings.push(match store.stats().await {
-        Err(error) => Finding::of(what, &error),
+        Err(error) => Finding::of(&what, &error),
         Ok(stats) => {
             let found = format!(
                 "{}, a log of {}, {}",
@@ -286,9 +290,12 @@ async fn store(session: &Session, findings: &mut Vec<Finding>) {
                 count(stats.size),
                 bytes(stats.bytes)
             );
-            Finding::new(Verdict::Ok, what, found)
+            Finding::new(Verdict::Ok, &what, found)
         }
     });
+    if mysql::is_one(url) {
+        findings.extend(mysql::of_store(url, &what).await);
+    }
 }
 
 /// What is wrong with the database file itself; names the version of its tables

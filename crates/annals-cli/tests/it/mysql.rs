@@ -72,3 +72,53 @@ fn queue_and_store_may_be_in_mariadb_and_the_password_is_never_shown() {
     ok(&["work", "--drain"]);
     assert_eq!(ok(&["query", "--entity", "order:9"]).lines().count(), 1);
 }
+
+#[test]
+fn doctor_says_what_the_server_promises() {
+    let Some(server) = required(Mariadb::start(&["log-bin=binlog", "sync-binlog=1"])) else {
+        return;
+    };
+    let url = server.database();
+    let here = Installation::new();
+    here.ok(&["migrate", "--transport", &url, "--store", &url]);
+    let doctor = || {
+        let said = here.run(&["doctor", "--transport", &url, "--store", &url]);
+        (said.stdout, said.status)
+    };
+    let set = |setting: &str, value: &str| {
+        server.sql("", &format!("SET GLOBAL {setting} = {value}"));
+    };
+    set("innodb_flush_log_at_trx_commit", "1");
+    let (said, status) = doctor();
+    let all = "innodb_flush_log_at_trx_commit 1, sync_binlog 1: a crash loses nothing";
+    assert_eq!((said.matches(all).count(), status), (2, 0), "of the queue and the store: {said}");
+    for (setting, value, found, expected) in [
+        ("sync_binlog", "0", "may lose what came since the binary log was synced", 0),
+        (
+            "innodb_flush_log_at_trx_commit",
+            "2",
+            "crash of the machine loses about the last second",
+            0,
+        ),
+        (
+            "innodb_flush_log_at_trx_commit",
+            "0",
+            "the server or the machine loses about the last",
+            0,
+        ),
+        ("read_only", "1", "the server is read-only", 3),
+    ] {
+        set(setting, value);
+        let (said, status) = doctor();
+        assert_eq!(said.matches(found).count(), 2, "{setting} {value}: {said}");
+        assert_eq!(status, expected, "{said}");
+    }
+    set("read_only", "0");
+    set("innodb_flush_log_at_trx_commit", "1");
+    server.stop();
+    server.set(&[]);
+    server.resume().unwrap();
+    set("innodb_flush_log_at_trx_commit", "1");
+    let (said, _) = doctor();
+    assert!(said.contains("no binary log: a crash loses nothing"), "{said}");
+}

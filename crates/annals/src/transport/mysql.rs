@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want, Which};
 use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
+pub use crate::mysql::Promises;
 use crate::mysql::Server;
 use crate::store::Along;
 pub(crate) use queue::QUEUE;
@@ -60,6 +61,14 @@ impl MysqlTransport {
             Err(error) if error.kind() != ErrorKind::Away => Err(error),
             _ => Ok(transport),
         }
+    }
+
+    /// Reads what the server's settings promise.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn promises(&self) -> Result<Promises> {
+        self.server.promises().await
     }
 
     /// The server, with its tables.

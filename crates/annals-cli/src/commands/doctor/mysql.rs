@@ -1,0 +1,72 @@
+//! What a MariaDB or MySQL server that holds a queue or the store promises.
+
+use annals::store::mysql::MysqlStore;
+use annals::transport::mysql::{MysqlTransport, Promises};
+
+use super::{Finding, Verdict};
+
+/// Whether a URL is that of a queue or store of ours in such a server.
+pub(super) fn is_one(url: &str) -> bool {
+    url.starts_with("mysql:") || url.starts_with("mariadb:")
+}
+
+/// Looks at the settings of a queue's server.
+pub(super) async fn of_queue(url: &str, what: &str) -> Vec<Finding> {
+    let promises = async { MysqlTransport::open(url).await?.promises().await };
+    findings(what, promises.await)
+}
+
+/// Looks at the settings of a store's server.
+pub(super) async fn of_store(url: &str, what: &str) -> Vec<Finding> {
+    let promises = async { MysqlStore::open_existing(url).await?.promises().await };
+    findings(what, promises.await)
+}
+
+fn findings(what: &str, promises: annals::Result<Promises>) -> Vec<Finding> {
+    let promises = match promises {
+        Ok(promises) => promises,
+        Err(error) => {
+            let found = format!("its settings cannot be read: {}", error.found());
+            return vec![Finding::new(Verdict::Warn, what, found)];
+        }
+    };
+    let mut findings = Vec::new();
+    if promises.read_only {
+        findings.push(
+            Finding::new(Verdict::Fail, what, "the server is read-only")
+                .hint("connect to the primary"),
+        );
+    }
+    findings.push(durability(what, promises));
+    findings
+}
+
+/// What a crash loses of what was committed.
+fn durability(what: &str, promises: Promises) -> Finding {
+    // MariaDB's 3 syncs more often than 1, and promises the same.
+    let loses = match promises.flush_log {
+        1 | 3 => None,
+        2 => Some("a crash of the machine loses about the last second"),
+        _ => Some("a crash of the server or the machine loses about the last second"),
+    };
+    let flush = format!("innodb_flush_log_at_trx_commit {}", promises.flush_log);
+    let settings = match promises.sync_binlog {
+        None => format!("{flush}, no binary log"),
+        Some(every) => format!("{flush}, sync_binlog {every}"),
+    };
+    if let Some(loses) = loses {
+        return Finding::new(Verdict::Warn, what, format!("{settings}: {loses}"))
+            .hint("set innodb_flush_log_at_trx_commit = 1 where nothing may be lost");
+    }
+    // A server that comes back keeps of its last commits those that the binary log has.
+    match promises.sync_binlog {
+        None | Some(1) => {
+            Finding::new(Verdict::Ok, what, format!("{settings}: a crash loses nothing"))
+        }
+        Some(_) => {
+            let loses = "a crash of the machine may lose what came since the binary log was synced";
+            Finding::new(Verdict::Warn, what, format!("{settings}: {loses}"))
+                .hint("set sync_binlog = 1 where nothing may be lost")
+        }
+    }
+}
