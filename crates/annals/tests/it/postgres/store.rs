@@ -379,6 +379,20 @@ async fn who_was_alone_notices_when_others_append_or_prune(release: Release) {
     place.check().await.unwrap();
 }
 
+// A client whose clock is ahead has sent an event of a month that is yet to come.
+on_each_release!(a_month_that_is_not_over_is_not_dropped);
+async fn a_month_that_is_not_over_is_not_dropped(release: Release) {
+    let Some(server) = required(release.shared()) else { return };
+    let place = Place::on(server);
+    let store = place.store().await;
+    let [early, late] = [1, 2].map(|number| event_at(&month(1), number));
+    append(&store, &[early]).await;
+    let before: Timestamp = month(2).parse().unwrap();
+    assert_eq!(store.prune_step(before, 1, 10).await.unwrap().events, 1);
+    assert_eq!(positions(&append(&store, &[late]).await), [Some(1)], "its time is still to come");
+    place.check().await.unwrap();
+}
+
 on_each_release!(people_read_with_sql);
 async fn people_read_with_sql(release: Release) {
     let Some(server) = required(release.shared()) else { return };
