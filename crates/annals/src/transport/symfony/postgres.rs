@@ -17,8 +17,8 @@ use crate::foreign::symfony::Row;
 use crate::postgres::{Pool, Server, number};
 use hold::Holds;
 
-/// A lease need not wait for the disk: what a crash of the server takes back is
-/// delivered again.
+/// Neither a lease nor an acknowledgement need wait for the disk, as in our other queues:
+/// what a crash of the server takes back is delivered again, and known by its id.
 const UNSYNCED: &str = "BEGIN; SET LOCAL synchronous_commit TO off";
 
 /// As the texts that the transport compares.
@@ -239,7 +239,7 @@ impl Table for PostgresTable {
             if held.is_empty() {
                 return Ok(count(deleted));
             }
-            let mut connection = pool.begin("BEGIN").await?;
+            let mut connection = pool.begin(UNSYNCED).await?;
             for (at, ids) in groups(held) {
                 let delete = connection.query(AssertSqlSafe(sql.delete.clone()));
                 deleted +=

@@ -25,9 +25,6 @@ pub(super) const LONGEST: Duration = Duration::from_secs(1);
 pub(super) const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit TO off; \
      SET LOCAL idle_in_transaction_session_timeout TO '5s'";
 
-/// Behind the statement that deletes: what was acknowledged is on disk.
-const SYNCED: &str = "SET LOCAL synchronous_commit TO DEFAULT; ";
-
 /// Some rows, locked by a transaction.
 struct Hold {
     connection: Connection,
@@ -142,7 +139,7 @@ impl Whole {
         let Hold { mut connection, ids, .. } = self.0;
         let delete = connection.query(AssertSqlSafe(delete.to_owned()));
         let deleted = delete.bind(ids).execute(&mut *connection).await?.rows_affected();
-        connection.commit_with(SYNCED).await?;
+        connection.commit().await?;
         Ok(deleted)
     }
 
