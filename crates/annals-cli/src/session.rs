@@ -77,7 +77,8 @@ impl Session {
         }
         let spool = self.spool_url();
         if !self.config.transports.contains(&spool)
-            && (!self.config.transports.iter().all(is_near) || self.spool_path().exists())
+            && (!self.config.transports.iter().all(|url| is_near(url))
+                || self.spool_path().exists())
         {
             open.push(transport::open(&spool).await?);
         }
@@ -189,7 +190,7 @@ impl Session {
 
 /// Whether a transport needs no spool: SQLite on this machine is as near as the spool
 /// itself, and memory is meant to be forgotten.
-fn is_near(url: &String) -> bool {
+fn is_near(url: &str) -> bool {
     ["sqlite:", "memory:"].iter().any(|scheme| url.starts_with(scheme))
 }
 
