@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::trouble::skip;
+
 /// Set in the process that has mounts of its own.
 const INSIDE: &str = "ANNALS_TEST_INSIDE";
 
@@ -52,7 +54,7 @@ fn may_mount_in(ways: &[&[&str]], test: &str) -> bool {
         }
     }
     assert!(std::env::var_os("CI").is_none(), "CI must mount a small disk: {refusals}");
-    eprintln!("skipped: a small disk cannot be mounted here: {refusals}");
+    skip(&format!("a small disk cannot be mounted here: {refusals}"));
     false
 }
 

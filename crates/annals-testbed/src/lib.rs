@@ -19,19 +19,6 @@ pub mod php;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
+mod trouble;
 
-/// What a test does without its server: nothing, and it says why. With `CI` set
-/// that is a failure, since there nothing may be skipped unseen.
-///
-/// # Panics
-/// With `CI` set, if the server is not to be had.
-pub fn required<T>(server: Result<T, String>) -> Option<T> {
-    match server {
-        Ok(server) => Some(server),
-        Err(why) => {
-            assert!(std::env::var_os("CI").is_none(), "a server is not to be had: {why}");
-            eprintln!("skipped: {why}");
-            None
-        }
-    }
-}
+pub use trouble::{Trouble, required};

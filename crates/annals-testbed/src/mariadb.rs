@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
+use crate::Trouble;
 use crate::packages::install;
 use crate::postgres::{free_port, spawn_bound};
 
@@ -57,7 +58,7 @@ impl Mariadb {
     ///
     /// # Errors
     /// Why there is no MariaDB to be had, or what it said.
-    pub fn start(settings: &[&str]) -> Result<Self, String> {
+    pub fn start(settings: &[&str]) -> Result<Self, Trouble> {
         if ![SERVER, INSTALLER, CLIENT].iter().all(|program| Path::new(program).exists()) {
             install(&["mariadb-server-core", "mariadb-client-core"])?;
         }
@@ -75,8 +76,8 @@ impl Mariadb {
     ///
     /// # Errors
     /// As [`Mariadb::start`].
-    pub fn shared() -> Result<&'static Self, String> {
-        static SHARED: OnceLock<Result<Mariadb, String>> = OnceLock::new();
+    pub fn shared() -> Result<&'static Self, Trouble> {
+        static SHARED: OnceLock<Result<Mariadb, Trouble>> = OnceLock::new();
         SHARED.get_or_init(|| Self::start(&[])).as_ref().map_err(Clone::clone)
     }
 

@@ -8,10 +8,13 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::Trouble;
+
 /// Installs packages, if this process may.
-pub(crate) fn install(names: &[&str]) -> Result<(), String> {
+pub(crate) fn install(names: &[&str]) -> Result<(), Trouble> {
     if !rustix::process::geteuid().is_root() {
-        return Err(format!("{} not installed, and only root can do that", names.join(" ")));
+        let why = format!("{} not installed, and only root can do that", names.join(" "));
+        return Err(Trouble::Missing(why));
     }
     let _lock = one_at_a_time()?;
     eprintln!("installing {}", names.join(" "));
@@ -29,13 +32,13 @@ pub(crate) fn install(names: &[&str]) -> Result<(), String> {
     if done(apt(&words)) || (done(apt(&["update"])) && done(apt(&words))) {
         return Ok(());
     }
-    Err(format!("apt-get could not install {}", names.join(" ")))
+    Err(Trouble::Missing(format!("apt-get could not install {}", names.join(" "))))
 }
 
 /// Installs a package of npm's beside the system's temporary files, where it stays
 /// for the next run; answers where it is. Its `links` name a file that lists the
 /// symbolic links that npm did not carry; nothing of the package is run.
-pub(crate) fn install_from_npm(name: &str, version: &str, links: &str) -> Result<PathBuf, String> {
+pub(crate) fn install_from_npm(name: &str, version: &str, links: &str) -> Result<PathBuf, Trouble> {
     let wanted = format!("{name}@{version}");
     let failed = |error: io::Error| format!("install {wanted}: {error}");
     let cache = std::env::temp_dir().join("annals-testbed");
@@ -53,9 +56,11 @@ pub(crate) fn install_from_npm(name: &str, version: &str, links: &str) -> Result
         .arg(beside.path())
         .arg(&wanted)
         .stdin(Stdio::null());
-    let output = npm.output().map_err(|error| format!("{wanted} needs npm: {error}"))?;
+    let output =
+        npm.output().map_err(|error| Trouble::Missing(format!("{wanted} needs npm: {error}")))?;
     if !output.status.success() {
-        return Err(format!("install {wanted}: {}", String::from_utf8_lossy(&output.stderr)));
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Trouble::Missing(format!("install {wanted}: {said}")));
     }
     let package = beside.path().join("node_modules").join(name);
     link(&package, links).map_err(failed)?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::Trouble;
 use crate::packages::install;
 use crate::postgres::{Postgres, USER, as_bound_user, free_port, give_away, spawn_bound};
 
@@ -33,7 +34,7 @@ impl PgBouncer {
     ///
     /// # Errors
     /// Why there is none to be had, or what it said.
-    pub fn start(server: &Postgres, connections: u32) -> Result<Self, String> {
+    pub fn start(server: &Postgres, connections: u32) -> Result<Self, Trouble> {
         if !Path::new(PROGRAM).exists() {
             install(&["pgbouncer"])?;
         }
@@ -61,7 +62,7 @@ impl PgBouncer {
         let until = Instant::now() + PATIENCE;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if Instant::now() > until {
-                return Err(format!("PgBouncer does not start: {}", pooler.log()));
+                return Err(format!("PgBouncer does not start: {}", pooler.log()).into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

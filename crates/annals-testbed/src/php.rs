@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use crate::Trouble;
 use crate::packages::install;
 
 /// What an application needs that dispatches messages to a database and handles them.
@@ -38,8 +39,8 @@ impl Php {
     ///
     /// # Errors
     /// Why there is no PHP to be had, or no Messenger.
-    pub fn application(script: &str) -> Result<Self, String> {
-        static READY: OnceLock<Result<(), String>> = OnceLock::new();
+    pub fn application(script: &str) -> Result<Self, Trouble> {
+        static READY: OnceLock<Result<(), Trouble>> = OnceLock::new();
         READY.get_or_init(ready).clone()?;
         let failed = |error| format!("make a PHP application: {error}");
         let directory = tempfile::Builder::new().prefix("annals-php-").tempdir().map_err(failed)?;
@@ -88,7 +89,7 @@ impl Php {
 }
 
 /// Sees to it that all of the packages are there.
-fn ready() -> Result<(), String> {
+fn ready() -> Result<(), Trouble> {
     let missing: Vec<&str> = PACKAGES.into_iter().filter(|name| !is_installed(name)).collect();
     if missing.is_empty() { Ok(()) } else { install(&missing) }
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
+use crate::Trouble;
 use crate::disk::Disk;
 use release::Programs;
 
@@ -41,11 +42,11 @@ impl Postgres {
     ///
     /// # Errors
     /// Why there is no PostgreSQL to be had, or what it said.
-    pub fn start(settings: &[&str]) -> Result<Self, String> {
+    pub fn start(settings: &[&str]) -> Result<Self, Trouble> {
         Release::Debian.start(settings)
     }
 
-    fn start_with(programs: Programs, settings: &[&str]) -> Result<Self, String> {
+    fn start_with(programs: Programs, settings: &[&str]) -> Result<Self, Trouble> {
         let failed = |error: io::Error| format!("make a PostgreSQL cluster: {error}");
         let directory = tempfile::Builder::new().prefix("annals-pg-").tempdir().map_err(failed)?;
         give_away(directory.path()).map_err(failed)?;
@@ -60,7 +61,7 @@ impl Postgres {
     ///
     /// # Errors
     /// As [`Postgres::start`].
-    pub fn shared() -> Result<&'static Self, String> {
+    pub fn shared() -> Result<&'static Self, Trouble> {
         Release::Debian.shared()
     }
 

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::Trouble;
 use crate::certificates::Certificates;
 use crate::packages::install;
 use crate::postgres::{free_port, spawn_bound};
@@ -50,7 +51,7 @@ impl Redis {
     ///
     /// # Errors
     /// Why there is no Redis to be had, or what it said.
-    pub fn start(settings: &[&str]) -> Result<Self, String> {
+    pub fn start(settings: &[&str]) -> Result<Self, Trouble> {
         Self::start_with(settings, None)
     }
 
@@ -58,7 +59,7 @@ impl Redis {
     ///
     /// # Errors
     /// As [`Redis::start`].
-    pub fn start_with_tls(certificates: &Certificates, settings: &[&str]) -> Result<Self, String> {
+    pub fn start_with_tls(certificates: &Certificates, settings: &[&str]) -> Result<Self, Trouble> {
         Self::start_with(settings, Some(certificates))
     }
 
@@ -66,13 +67,13 @@ impl Redis {
     ///
     /// # Errors
     /// As [`Redis::start`].
-    pub fn replica_of(primary: &Self, settings: &[&str]) -> Result<Self, String> {
+    pub fn replica_of(primary: &Self, settings: &[&str]) -> Result<Self, Trouble> {
         let of = format!("replicaof 127.0.0.1 {}", primary.port);
         let settings: Vec<&str> = [of.as_str()].iter().chain(settings).copied().collect();
         Self::start(&settings)
     }
 
-    fn start_with(settings: &[&str], tls: Option<&Certificates>) -> Result<Self, String> {
+    fn start_with(settings: &[&str], tls: Option<&Certificates>) -> Result<Self, Trouble> {
         let failed = |error: io::Error| format!("start Redis: {error}");
         have_programs()?;
         let directory =
@@ -263,7 +264,7 @@ impl Drop for Redis {
 }
 
 /// Installs what is missing.
-fn have_programs() -> Result<(), String> {
+fn have_programs() -> Result<(), Trouble> {
     let there = |path: &str| Path::new(path).exists();
     if there(CLIENT) && (there(SERVER) || there(SAME)) {
         return Ok(());

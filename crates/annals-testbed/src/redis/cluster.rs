@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{CLIENT, PATIENCE, Redis};
+use crate::Trouble;
 use crate::postgres::free_port;
 
 /// Masters without replicas, which share the slots; stopped when dropped.
@@ -19,7 +20,7 @@ impl RedisCluster {
     ///
     /// # Errors
     /// Why there is no Redis to be had, or what it said.
-    pub fn start(settings: &[&str]) -> Result<Self, String> {
+    pub fn start(settings: &[&str]) -> Result<Self, Trouble> {
         let node = || {
             // Not 10000 above the port, where there may be none.
             let bus = free_port().map_err(|error| format!("start Redis: {error}"))?;
@@ -36,12 +37,13 @@ impl RedisCluster {
             .stdin(Stdio::null());
         let output = cli.output().map_err(|error| format!("redis-cli: {error}"))?;
         if !output.status.success() {
-            return Err(format!("make a cluster: {}", String::from_utf8_lossy(&output.stdout)));
+            let said = String::from_utf8_lossy(&output.stdout);
+            return Err(format!("make a cluster: {said}").into());
         }
         let until = Instant::now() + PATIENCE;
         while !cluster.is_whole() {
             if Instant::now() > until {
-                return Err("the cluster does not come about".to_owned());
+                return Err("the cluster does not come about".to_owned().into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -114,7 +114,7 @@ async fn while_the_database_is_away_the_list_is_moved_to_the_spool_and_comes_bac
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_left_alone_until_it_is_time_or_its_memory_is_nearly_full() {
-    let settings = ["--maxmemory", "8mb", "--maxmemory-policy", "noeviction"];
+    let settings = ["maxmemory 4mb", "maxmemory-policy noeviction"];
     let Some(scene) = Scene::set(&settings).await else { return };
     scene.server.stop();
     scene.push(0..500);
@@ -122,7 +122,7 @@ async fn a_list_is_left_alone_until_it_is_time_or_its_memory_is_nearly_full() {
     until("tried", async || working.gauge.read().retried > 300).await;
     assert_eq!(scene.held(&scene.spool).await, 0, "there is room, and a short outage is no reason");
 
-    // More than the whole memory would hold.
+    // Half as much again as the whole memory would hold.
     for part in 1..40 {
         scene.push(part * 500..(part + 1) * 500);
         let full = async || scene.source.fullness().await.unwrap().unwrap() < 0.8;

@@ -11,7 +11,7 @@ use annals::transport::{Transport, Want};
 use annals::worker::{Worker, WorkerOptions};
 use annals_testbed::pgbouncer::PgBouncer;
 use annals_testbed::postgres::Postgres;
-use annals_testbed::required;
+use annals_testbed::{Trouble, required};
 use sqlx::Row;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
@@ -21,8 +21,8 @@ use super::{store, transport};
 const CONNECTIONS: u32 = 2;
 
 /// A database on the shared server, and its URL through the pooler.
-fn database() -> Result<(String, String), String> {
-    static POOLER: OnceLock<Result<PgBouncer, String>> = OnceLock::new();
+fn database() -> Result<(String, String), Trouble> {
+    static POOLER: OnceLock<Result<PgBouncer, Trouble>> = OnceLock::new();
     let server = Postgres::shared()?;
     let pooler = POOLER.get_or_init(|| PgBouncer::start(server, CONNECTIONS)).as_ref();
     let direct = server.database();
