@@ -2,6 +2,7 @@
 //!
 //! Shared by the transport and the store.
 
+mod promises;
 pub(crate) mod schema;
 mod settings;
 mod time;
@@ -16,6 +17,7 @@ use crate::sql::{self, Dialect};
 use crate::url::without_secrets;
 
 pub(crate) use crate::sql::{Failure, micros, number};
+pub use promises::Promises;
 use schema::Schema;
 pub(crate) use settings::Settings;
 pub(crate) use time::Time;

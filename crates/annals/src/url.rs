@@ -34,6 +34,13 @@ impl<'a> Options<'a> {
         Some(unescaped(value))
     }
 
+    /// Leaves out all but some.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    pub(crate) fn only(mut self, keep: impl Fn(&str) -> bool) -> Self {
+        self.pairs.retain(|(name, _)| keep(name));
+        self
+    }
+
     /// The URL with the options that are left.
     #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn into_url(self) -> String {

@@ -1,6 +1,7 @@
 //! `annals doctor`: is the installation sound?
 
 mod mysql;
+mod postgres;
 mod redis;
 
 use std::fs;
@@ -222,11 +223,19 @@ async fn queue(session: &Session, url: &str, findings: &mut Vec<Finding>) {
             return;
         }
     }
-    if redis::is_one(url) {
-        findings.extend(redis::findings(url, &what).await);
-    }
+    findings.extend(promises(url, &what).await);
+}
+
+/// What the server that holds a queue or the store promises.
+async fn promises(url: &str, what: &str) -> Vec<Finding> {
     if mysql::is_one(url) {
-        findings.extend(mysql::of_queue(url, &what).await);
+        mysql::findings(url, what).await
+    } else if postgres::is_one(url) {
+        postgres::findings(url, what).await
+    } else if redis::is_one(url) {
+        redis::findings(url, what).await
+    } else {
+        Vec::new()
     }
 }
 
@@ -258,12 +267,14 @@ async fn store(session: &Session, findings: &mut Vec<Finding>) {
             Ok(table) => table.check().await,
             Err(error) => Err(error),
         };
-        findings.push(match looked {
+        match looked {
+            Err(error) => findings.push(Finding::of(what, &error)),
             Ok(()) => {
-                Finding::new(Verdict::Ok, what, "the application's own table, with its columns")
+                let found = "the application's own table, with its columns";
+                findings.push(Finding::new(Verdict::Ok, &what, found));
+                findings.extend(promises(url, &what).await);
             }
-            Err(error) => Finding::of(what, &error),
-        });
+        }
         return;
     }
     if let Some(damage) = damage(url, &what, findings) {
@@ -293,9 +304,7 @@ async fn store(session: &Session, findings: &mut Vec<Finding>) {
             Finding::new(Verdict::Ok, &what, found)
         }
     });
-    if mysql::is_one(url) {
-        findings.extend(mysql::of_store(url, &what).await);
-    }
+    findings.extend(promises(url, &what).await);
 }
 
 /// What is wrong with the database file itself; names the version of its tables

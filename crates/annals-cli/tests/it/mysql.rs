@@ -121,4 +121,11 @@ fn doctor_says_what_the_server_promises() {
     set("innodb_flush_log_at_trx_commit", "1");
     let (said, _) = doctor();
     assert!(said.contains("no binary log: a crash loses nothing"), "{said}");
+
+    let database = url.rsplit('/').next().unwrap();
+    let ddl = std::fs::read_to_string(crate::laravel::fixture("audits_ddl_mariadb.sql")).unwrap();
+    server.sql(database, &ddl);
+    let table = format!("{url}?layout=laravel&table=audits");
+    let said = here.ok(&["doctor", "--store", &table]);
+    assert!(said.contains("no binary log: a crash loses nothing"), "{said}");
 }

@@ -79,3 +79,34 @@ fn the_queue_may_be_in_postgres_and_its_password_is_never_shown() {
         .unwrap();
     assert!(by_environment.status.success(), "{by_environment:?}");
 }
+
+#[test]
+fn doctor_says_what_the_server_promises() {
+    let Some(server) = required(Postgres::start(&[])) else { return };
+    let url = server.database();
+    let database = url.rsplit('/').next().unwrap();
+    let here = Installation::new();
+    here.ok(&["migrate", "--transport", &url, "--store", &url]);
+    let doctor = || {
+        let said = here.run(&["doctor", "--transport", &url, "--store", &url]);
+        (said.stdout, said.status)
+    };
+    let (said, status) = doctor();
+    let all = "synchronous_commit on, fsync on: a crash loses nothing";
+    assert_eq!((said.matches(all).count(), status), (2, 0), "of the queue and the store: {said}");
+    for (setting, found, expected) in [
+        ("synchronous_commit", "a crash of the server loses about the last second", 0),
+        ("full_page_writes", "can damage the database", 3),
+        ("fsync", "can lose everything", 3),
+    ] {
+        server.sql(database, &format!("ALTER SYSTEM SET {setting} = off"));
+        server.sql(database, "SELECT pg_reload_conf()");
+        // Each process reads its settings anew in its own time.
+        let changed = || server.sql(database, &format!("SHOW {setting}")) == "off";
+        while !changed() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let (said, status) = doctor();
+        assert_eq!((said.matches(found).count(), status), (2, expected), "{setting}: {said}");
+    }
+}

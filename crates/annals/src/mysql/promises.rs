@@ -1,7 +1,8 @@
 //! What the server's settings promise, for who checks an installation.
 
-use super::Server;
+use super::{Server, Settings};
 use crate::error::Result;
+use crate::url::Options;
 
 /// Settings of a server that decide what a crash loses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,17 +17,20 @@ pub struct Promises {
     pub sync_binlog: Option<i64>,
 }
 
-impl Server {
-    /// Reads what the server's settings promise.
+impl Promises {
+    /// Reads those of the server that a URL names: of a transport, a store, or an
+    /// application's own table, with whatever options these have.
     ///
     /// # Errors
-    /// When the server cannot be reached.
-    pub(crate) async fn promises(&self) -> Result<Promises> {
+    /// When the URL cannot be understood, or the server not be reached.
+    pub async fn of(url: &str) -> Result<Self> {
+        let url = url.strip_prefix("symfony+").unwrap_or(url);
+        let url = Options::of(url).only(Settings::knows).into_url();
         // Newer servers have words for how far they are read-only.
         const SETTINGS: &str = "SELECT CONVERT(@@GLOBAL.read_only, CHAR) NOT IN ('0', 'OFF'), \
             CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS SIGNED), \
             IF(@@GLOBAL.log_bin, CAST(@@GLOBAL.sync_binlog AS SIGNED), NULL)";
-        let (read_only, flush_log, sync_binlog) = self
+        let (read_only, flush_log, sync_binlog) = Server::new(&url, "the server")?
             .brief("read the settings of", |pool| async move {
                 let mut connection = pool.connect().await?;
                 let read = connection.row::<(bool, i64, Option<i64>)>(SETTINGS);
@@ -35,6 +39,6 @@ impl Server {
                 Ok::<_, sqlx::Error>(settings)
             })
             .await?;
-        Ok(Promises { read_only, flush_log, sync_binlog })
+        Ok(Self { read_only, flush_log, sync_binlog })
     }
 }

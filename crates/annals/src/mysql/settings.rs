@@ -36,6 +36,25 @@ const OF_ALL: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SE
     sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
     time_zone = '+00:00', autocommit = 1 /*M!100600 , idle_transaction_timeout = 60 */";
 
+/// Parameters of a URL that are read here.
+const NAMES: [&str; 14] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "socket",
+    "max_connections",
+    "connect_timeout",
+    "statement_timeout",
+    "lock_timeout",
+    "password_file",
+    // MySQL's own names.
+    "ssl-mode",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+];
+
 /// How connections are made, and what holds on them.
 pub(crate) struct Settings {
     pub(super) options: MySqlConnectOptions,
@@ -48,6 +67,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Whether a parameter of a URL is read here, and not by who opens the URL.
+    pub(super) fn knows(name: &str) -> bool {
+        NAMES.contains(&name)
+    }
+
     /// Those of a URL.
     ///
     /// # Errors
@@ -103,8 +127,7 @@ impl Settings {
                 _ => {
                     return Err(wrong(
                         format!("the URL's parameter {name} is not known"),
-                        "known are sslmode, sslrootcert, sslcert, sslkey, socket, max_connections, \
-                         connect_timeout, statement_timeout, lock_timeout and password_file",
+                        &format!("known are {}", NAMES.join(", ")),
                     ));
                 }
             }

@@ -54,7 +54,22 @@ pub(crate) struct Settings {
     of_session: Vec<(&'static str, String)>,
 }
 
+/// Parameters that are ours.
+const OWN: [&str; 6] = [
+    "max_connections",
+    "connect_timeout",
+    "statement_timeout",
+    "lock_timeout",
+    "password_file",
+    "pgbouncer",
+];
+
 impl Settings {
+    /// Whether a parameter of a URL is read here, and not by who opens the URL.
+    pub(super) fn knows(name: &str) -> bool {
+        OWN.contains(&name) || DRIVERS.contains(&name) || name.starts_with("options[")
+    }
+
     /// Those of a URL; what is `beside` holds on each session too, unless the URL
     /// says otherwise.
     ///
@@ -114,7 +129,7 @@ impl Settings {
                         _ => settings.connect_timeout = time,
                     }
                 }
-                _ if DRIVERS.contains(&name) || name.starts_with("options[") => drivers.push(pair),
+                _ if Self::knows(name) => drivers.push(pair),
                 _ => {
                     return Err(wrong(
                         format!("the URL's parameter {name} is not known"),

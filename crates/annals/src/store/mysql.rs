@@ -32,7 +32,6 @@ use super::{
 use crate::error::{ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
 use crate::log::Hash;
-pub use crate::mysql::Promises;
 use crate::mysql::Server;
 use crate::mysql::schema::Schema;
 use crate::query::{Page, Query};
@@ -86,14 +85,6 @@ impl MysqlStore {
     async fn server(&self) -> Result<&Server> {
         self.prepared.get_or_try_init(|| SCHEMA.prepare(&self.server)).await?;
         Ok(&self.server)
-    }
-
-    /// Reads what the server's settings promise.
-    ///
-    /// # Errors
-    /// When the server cannot be reached.
-    pub async fn promises(&self) -> Result<Promises> {
-        self.server.promises().await
     }
 
     /// The log's size and root, as its tiles have them.

@@ -63,14 +63,6 @@ impl MysqlTransport {
         }
     }
 
-    /// Reads what the server's settings promise.
-    ///
-    /// # Errors
-    /// When the server cannot be reached.
-    pub async fn promises(&self) -> Result<Promises> {
-        self.server.promises().await
-    }
-
     /// The server, with its tables.
     async fn server(&self) -> Result<&Server> {
         self.prepared.get_or_try_init(|| QUEUE.prepare(&self.server)).await?;

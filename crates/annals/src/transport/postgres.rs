@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Waiting, Want, Which};
 use crate::error::{ErrorKind, Result};
 use crate::event::Timestamp;
+pub use crate::postgres::Promises;
 use crate::postgres::{Pool, Server, number};
 use crate::store::Along;
 pub(crate) use queue::QUEUE;

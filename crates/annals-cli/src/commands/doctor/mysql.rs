@@ -1,29 +1,18 @@
-//! What a MariaDB or MySQL server that holds a queue or the store promises.
+//! What a MariaDB or MySQL server promises.
 
-use annals::store::mysql::MysqlStore;
-use annals::transport::mysql::{MysqlTransport, Promises};
+use annals::transport::mysql::Promises;
 
 use super::{Finding, Verdict};
 
-/// Whether a URL is that of a queue or store of ours in such a server.
+/// Whether a URL names something in such a server.
 pub(super) fn is_one(url: &str) -> bool {
+    let url = url.strip_prefix("symfony+").unwrap_or(url);
     url.starts_with("mysql:") || url.starts_with("mariadb:")
 }
 
-/// Looks at the settings of a queue's server.
-pub(super) async fn of_queue(url: &str, what: &str) -> Vec<Finding> {
-    let promises = async { MysqlTransport::open(url).await?.promises().await };
-    findings(what, promises.await)
-}
-
-/// Looks at the settings of a store's server.
-pub(super) async fn of_store(url: &str, what: &str) -> Vec<Finding> {
-    let promises = async { MysqlStore::open_existing(url).await?.promises().await };
-    findings(what, promises.await)
-}
-
-fn findings(what: &str, promises: annals::Result<Promises>) -> Vec<Finding> {
-    let promises = match promises {
+/// Looks at the server's settings.
+pub(super) async fn findings(url: &str, what: &str) -> Vec<Finding> {
+    let promises = match Promises::of(url).await {
         Ok(promises) => promises,
         Err(error) => {
             let found = format!("its settings cannot be read: {}", error.found());
