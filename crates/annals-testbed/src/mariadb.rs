@@ -210,6 +210,8 @@ impl Mariadb {
             .args(["--skip-name-resolve", "--innodb-log-file-size=64M", "--innodb-fast-shutdown=2"])
             .args(as_root())
             .arg(format!("--datadir={}", self.path("data").display()))
+            // Of its own, since a server that starts removes what others have there.
+            .env("TMPDIR", self.directory.path())
             .stdin(Stdio::null());
         let output = installer.output().map_err(|error| format!("{INSTALLER}: {error}"))?;
         if output.status.success() {
@@ -234,7 +236,6 @@ impl Mariadb {
             .args(as_root())
             .arg(format!("--port={}", self.port))
             .arg(format!("--datadir={}", self.path("data").display()))
-            // Of its own, since a server that starts removes what others have there.
             .arg(format!("--tmpdir={}", self.directory.path().display()))
             .arg(format!("--socket={}", self.path("socket").display()))
             .arg(format!("--pid-file={}", self.path("data/pid").display()))
