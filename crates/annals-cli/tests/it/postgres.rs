@@ -94,6 +94,18 @@ fn doctor_says_what_the_server_promises() {
     let (said, status) = doctor();
     let all = "synchronous_commit on, fsync on: a crash loses nothing";
     assert_eq!((said.matches(all).count(), status), (2, 0), "of the queue and the store: {said}");
+    let ddl = std::fs::read_to_string(crate::laravel::fixture("audits_ddl_pgsql.sql")).unwrap();
+    server.sql(database, &ddl);
+    server.sql(
+        database,
+        "CREATE TABLE messenger_messages (id bigserial PRIMARY KEY, body text NOT NULL, headers text NOT NULL, \
+         queue_name varchar(190) NOT NULL, created_at timestamp NOT NULL, available_at timestamp NOT NULL, \
+         delivered_at timestamp)",
+    );
+    let (messages, table) =
+        (format!("symfony+{url}?queue=async&message=App"), format!("{url}?layout=laravel"));
+    let others = here.ok(&["doctor", "--transport", &messages, "--store", &table]);
+    assert_eq!(others.matches(all).count(), 2, "of tables that are not ours: {others}");
     for (setting, found, expected) in [
         ("synchronous_commit", "a crash of the server loses about the last second", 0),
         ("full_page_writes", "can damage the database", 3),

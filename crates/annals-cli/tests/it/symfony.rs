@@ -82,7 +82,6 @@ fn messages_go_to_a_file_and_what_fails_is_shown_retried_and_removed() {
     let doctor = with(&["doctor"]);
     assert_eq!(doctor.status, 3, "{doctor:?}");
     assert!(doctor.stdout.contains("1 event could not be stored"), "{doctor:?}");
-    assert!(doctor.stdout.contains("synchronous_commit on, fsync on"), "{doctor:?}");
     let retried = with(&["failed", "retry", "--all"]);
     assert_eq!((retried.status, application.counted()), (0, (2, 0)), "{retried:?}");
     with(&["work", "--drain"]);
