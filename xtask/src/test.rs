@@ -3,7 +3,7 @@
 use crate::{cargo, fuzz, outcomes};
 
 /// Feature sets that an application may choose, beside the default and all.
-const FEATURES: [&str; 11] = [
+const FEATURES: [&str; 12] = [
     "",
     "derive",
     "sqlite",
@@ -14,6 +14,7 @@ const FEATURES: [&str; 11] = [
     "file",
     "tower",
     "config",
+    "proof",
     "testing",
 ];
 

@@ -21,6 +21,8 @@ pub mod foreign;
 #[cfg(feature = "postgres")]
 pub mod index;
 pub mod log;
+#[cfg(feature = "proof")]
+pub mod proof;
 pub mod query;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub mod roles;
@@ -36,7 +38,7 @@ pub mod worker;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(any(feature = "file", feature = "sqlite"))]
+#[cfg(any(feature = "file", feature = "proof", feature = "sqlite"))]
 mod private;
 #[cfg(feature = "redis")]
 mod redis;

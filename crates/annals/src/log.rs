@@ -21,9 +21,18 @@
 //! C     = SHA-256("annals/leaf/v1\n" || salt[32] || event bytes)
 //! ```
 //!
-//! It is not a store, and it does not sign: a checkpoint is the signed root.
+//! A log's head is signed as a checkpoint ([`SignedCheckpoint`]), and an event's place
+//! in it is proved by a file of its own ([`EventProof`]).
+//!
+//! It is not a store: it keeps nothing.
 
+#[cfg(feature = "proof")]
+mod checkpoint;
 mod edge;
+#[cfg(feature = "proof")]
+mod event_proof;
+#[cfg(feature = "proof")]
+mod note;
 mod proof;
 mod tile;
 
@@ -31,11 +40,17 @@ use sha2::{Digest, Sha256};
 
 use crate::event::EventId;
 
+#[cfg(feature = "proof")]
+pub use checkpoint::{Checkpoint, SignedCheckpoint};
 pub use edge::Edge;
+#[cfg(feature = "proof")]
+pub use event_proof::EventProof;
+#[cfg(feature = "proof")]
+pub use note::{KeyType, Note, NoteFault, Signature, SigningKey, VerifierKey, check_name};
 pub use proof::{
     consistency_proof, inclusion_proof, root_at, verify_consistency, verify_inclusion,
 };
-pub use tile::{TILE_WIDTH, Tile, TileReader};
+pub use tile::{Place, TILE_WIDTH, Tile, TileReader, Tiles, border, tile_root, tiles_read};
 
 /// A SHA-256 hash: of a leaf, a node or a whole tree.
 pub type Hash = [u8; 32];

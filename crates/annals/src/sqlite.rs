@@ -356,6 +356,10 @@ pub(crate) fn explain(doing: impl Into<String>, error: rusqlite::Error) -> Error
         // Every column has its type and every row that is asked for is there, unless
         // someone else wrote into the file.
         None if is_unreadable(&error) => (ErrorKind::Damaged, Some(DAMAGED)),
+        // The tables of an older version, opened to be read.
+        Some(Code::Unknown) if error.to_string().starts_with("no such table: annals_") => {
+            (ErrorKind::Usage, Some("`annals migrate` brings the tables up to date"))
+        }
         _ => (ErrorKind::Transient, None),
     };
     let mut explained = Error::new(kind, doing, &error).caused_by(error);

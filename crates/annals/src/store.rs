@@ -18,6 +18,7 @@ mod batch;
 pub mod file;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub mod laravel;
+mod ledger;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
@@ -44,6 +45,7 @@ use crate::query::{Page, Query};
 use crate::url::Options;
 use crate::url::without_secrets;
 
+pub use ledger::{Columns, Held, Kept, Ledger, LedgerRow, Sign, Signing, Standing};
 pub use prune::{PRUNED, Pruned, prune};
 pub use record::Record;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
@@ -133,6 +135,14 @@ pub trait Store: Appender {
     /// # Errors
     /// When the store cannot be written.
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed>;
+
+    /// Its Merkle log, for who signs, proves and verifies it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if this kind of store shows none.
+    fn ledger(&self) -> Result<&dyn Ledger> {
+        Err(ledger::without_log(self.url()))
+    }
 }
 
 /// What a queue wants done in the transaction that stores its events.

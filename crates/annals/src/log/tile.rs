@@ -26,6 +26,57 @@ pub struct Tile<'a> {
     pub hashes: &'a [Hash],
 }
 
+/// Which tile: its level, and its index among the tiles of that level.
+pub type Place = (u8, u64);
+
+/// Tiles in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tiles(HashMap<Place, Vec<Hash>>);
+
+impl Tiles {
+    /// Adds one, or a wider version of it.
+    pub fn insert(&mut self, place: Place, hashes: Vec<Hash>) {
+        self.0.insert(place, hashes);
+    }
+
+    /// The hashes of one; none if it is not there.
+    #[must_use]
+    pub fn get(&self, place: Place) -> &[Hash] {
+        self.0.get(&place).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl TileReader for Tiles {
+    fn read_tile(&mut self, level: u8, index: u64, _width: usize) -> Result<Vec<Hash>> {
+        match self.0.get(&(level, index)) {
+            Some(hashes) => Ok(hashes.clone()),
+            None => Err(damaged(level, index, "it is missing".to_owned())),
+        }
+    }
+}
+
+/// The tiles at the right border of a log of `size` leaves: its root is made of them
+/// alone.
+#[must_use]
+pub fn border(size: u64) -> Vec<Place> {
+    let index = |level: u8| size.checked_shr(TILE_HEIGHT * (u32::from(level) + 1)).unwrap_or(0);
+    (0..8).map(|level| (level, index(level))).collect()
+}
+
+/// The tiles that a computation reads. Which these are depends on sizes and positions
+/// alone, so that it can be run without them first, and they be fetched at once.
+///
+/// # Errors
+/// What the computation says, such as of a position that is not there.
+pub fn tiles_read<T>(compute: impl FnOnce(&mut dyn TileReader) -> Result<T>) -> Result<Vec<Place>> {
+    let mut places = Vec::new();
+    compute(&mut |level: u8, index: u64, width: usize| {
+        places.push((level, index));
+        Ok(vec![[0; 32]; width])
+    })?;
+    Ok(places)
+}
+
 /// Where tiles are kept.
 pub trait TileReader {
     /// The first `width` hashes of a tile, or more.
@@ -100,19 +151,25 @@ pub(super) fn check_width(level: u8, index: u64, width: usize, found: usize) -> 
     if found >= width {
         return Ok(());
     }
-    let found = format!("{found} hashes where the log's size needs {width}");
-    Err(Error::new(
-        ErrorKind::Damaged,
-        format!("read tile {index} of level {level} of the log"),
-        found,
-    )
-    .hint("the store was altered or damaged: restore a backup"))
+    Err(damaged(level, index, format!("{found} hashes where the log's size needs {width}")))
+}
+
+fn damaged(level: u8, index: u64, found: String) -> Error {
+    let doing = format!("read tile {index} of level {level} of the log");
+    Error::new(ErrorKind::Damaged, doing, found)
+        .hint("the store was altered or damaged: restore a backup")
 }
 
 /// The number of leaves left of the root: the largest power of two below `leaves`,
 /// which is at least 2.
 pub(super) fn split(leaves: u64) -> u64 {
     1 << (63 - (leaves - 1).leading_zeros())
+}
+
+/// The root over the 256 hashes of a full tile: its hash in the tile above.
+#[must_use]
+pub fn tile_root(hashes: &[Hash]) -> Hash {
+    fold(hashes)
 }
 
 /// The root over a power of two of hashes.

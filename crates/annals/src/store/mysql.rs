@@ -11,6 +11,7 @@
 
 mod append;
 mod drop;
+mod ledger;
 mod memory;
 mod partitions;
 mod prune;
@@ -27,11 +28,12 @@ use tokio::sync::OnceCell;
 use self::memory::Memory;
 use self::walk::Walk;
 use super::{
-    Along, Appended, Appender, LogCheck, PrunePlan, Record, Removed, Store, StoreStats, Stored,
+    Along, Appended, Appender, Kept, Ledger, LedgerRow, LogCheck, PrunePlan, Record, Removed, Sign,
+    Signing, Standing, Store, StoreStats, Stored,
 };
 use crate::error::{ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
-use crate::log::Hash;
+use crate::log::{Hash, Place, Tiles};
 use crate::mysql::Server;
 use crate::mysql::schema::Schema;
 use crate::query::{Page, Query};
@@ -39,7 +41,10 @@ use crate::query::{Page, Query};
 static SCHEMA: Schema = Schema {
     marker: "annals_store_meta",
     version: "SELECT CAST(value AS SIGNED) FROM annals_store_meta WHERE name = 'schema'",
-    migrations: &[include_str!("../../migrations/mysql/store_1.sql")],
+    migrations: &[
+        include_str!("../../migrations/mysql/store_1.sql"),
+        include_str!("../../migrations/mysql/store_2.sql"),
+    ],
 };
 
 /// A store in a MariaDB or MySQL database.
@@ -173,5 +178,46 @@ impl Store for MysqlStore {
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
         let work = move |pool| prune::step(pool, before, below, limit);
         self.server().await?.call("prune", work).await
+    }
+
+    fn ledger(&self) -> Result<&dyn Ledger> {
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl Ledger for MysqlStore {
+    async fn standing(&self) -> Result<Standing> {
+        self.server().await?.brief("read the log of", ledger::standing).await
+    }
+
+    async fn tiles(&self, places: Vec<Place>) -> Result<Tiles> {
+        let work = move |pool| ledger::tiles(pool, places);
+        self.server().await?.brief("read the log of", work).await
+    }
+
+    async fn rows(&self, from: u64, until: u64) -> Result<Vec<LedgerRow>> {
+        let work = move |pool| ledger::rows(pool, from, until);
+        self.server().await?.call("read events of", work).await
+    }
+
+    async fn strays(&self, limit: usize) -> Result<Vec<LedgerRow>> {
+        let work = move |pool| ledger::strays(pool, limit);
+        self.server().await?.call("read events of", work).await
+    }
+
+    async fn sign(&self, at: Vec<u64>, sign: Sign) -> Result<Option<Signing>> {
+        let work = move |pool| ledger::sign(pool, at, sign);
+        self.server().await?.brief("sign the log of", work).await
+    }
+
+    async fn cosign(&self, size: u64, note: String) -> Result<()> {
+        let work = move |pool| ledger::cosign(pool, size, note);
+        self.server().await?.brief("sign the log of", work).await
+    }
+
+    async fn checkpoints(&self, from: u64, limit: usize) -> Result<Vec<Kept>> {
+        let work = move |pool| ledger::checkpoints(pool, from, limit);
+        self.server().await?.brief("read the checkpoints of", work).await
     }
 }

@@ -10,6 +10,7 @@
 //! then on an event of that month is refused.
 
 mod append;
+mod ledger;
 mod partitions;
 mod prune;
 mod read;
@@ -26,11 +27,12 @@ use tokio::sync::OnceCell;
 use self::append::Memory;
 use self::walk::Walk;
 use super::{
-    Along, Appended, Appender, LogCheck, PrunePlan, Record, Removed, Store, StoreStats, Stored,
+    Along, Appended, Appender, Kept, Ledger, LedgerRow, LogCheck, PrunePlan, Record, Removed, Sign,
+    Signing, Standing, Store, StoreStats, Stored,
 };
 use crate::error::{ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
-use crate::log::Hash;
+use crate::log::{Hash, Place, Tiles};
 use crate::postgres::Server;
 use crate::postgres::schema::Schema;
 use crate::query::{Page, Query};
@@ -38,7 +40,10 @@ use crate::query::{Page, Query};
 static SCHEMA: Schema = Schema {
     marker: "annals_store_meta",
     version: "SELECT value::int4 FROM annals_store_meta WHERE key = 'schema'",
-    migrations: &[include_str!("../../migrations/postgres/store_1.sql")],
+    migrations: &[
+        include_str!("../../migrations/postgres/store_1.sql"),
+        include_str!("../../migrations/postgres/store_2.sql"),
+    ],
 };
 
 /// Every query of ours is a walk along an index that gives its order. That is not
@@ -192,5 +197,46 @@ impl Store for PostgresStore {
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
         let work = move |pool| prune::step(pool, before, below, limit);
         self.server().await?.call("prune", work).await
+    }
+
+    fn ledger(&self) -> Result<&dyn Ledger> {
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl Ledger for PostgresStore {
+    async fn standing(&self) -> Result<Standing> {
+        self.server().await?.brief("read the log of", ledger::standing).await
+    }
+
+    async fn tiles(&self, places: Vec<Place>) -> Result<Tiles> {
+        let work = move |pool| ledger::tiles(pool, places);
+        self.server().await?.brief("read the log of", work).await
+    }
+
+    async fn rows(&self, from: u64, until: u64) -> Result<Vec<LedgerRow>> {
+        let work = move |pool| ledger::rows(pool, from, until);
+        self.server().await?.call("read events of", work).await
+    }
+
+    async fn strays(&self, limit: usize) -> Result<Vec<LedgerRow>> {
+        let work = move |pool| ledger::strays(pool, limit);
+        self.server().await?.call("read events of", work).await
+    }
+
+    async fn sign(&self, at: Vec<u64>, sign: Sign) -> Result<Option<Signing>> {
+        let work = move |pool| ledger::sign(pool, at, sign);
+        self.server().await?.brief("sign the log of", work).await
+    }
+
+    async fn cosign(&self, size: u64, note: String) -> Result<()> {
+        let work = move |pool| ledger::cosign(pool, size, note);
+        self.server().await?.brief("sign the log of", work).await
+    }
+
+    async fn checkpoints(&self, from: u64, limit: usize) -> Result<Vec<Kept>> {
+        let work = move |pool| ledger::checkpoints(pool, from, limit);
+        self.server().await?.brief("read the checkpoints of", work).await
     }
 }

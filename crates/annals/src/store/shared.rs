@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Along, Appended, Appender, PrunePlan, Record, Removed, Store, StoreStats, Stored};
+use super::{
+    Along, Appended, Appender, Ledger, PrunePlan, Record, Removed, Store, StoreStats, Stored,
+};
 use crate::error::Result;
 use crate::event::{EventId, Timestamp};
 use crate::query::{Page, Query};
@@ -57,5 +59,9 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
         (**self).prune_step(before, below, limit).await
+    }
+
+    fn ledger(&self) -> Result<&dyn Ledger> {
+        self.as_ref().ledger()
     }
 }

@@ -8,6 +8,7 @@
 //! What it is not: a file on a network share (SQLite's locks do not hold there).
 
 mod append;
+mod ledger;
 mod prune;
 mod read;
 #[cfg(test)]
@@ -26,10 +27,13 @@ use tokio::sync::OnceCell;
 
 use self::prune::Planning;
 use self::walk::Walk;
-use super::{Appended, Appender, LogCheck, PrunePlan, Record, Removed, Store, StoreStats, Stored};
+use super::{
+    Appended, Appender, Kept, Ledger, LedgerRow, LogCheck, PrunePlan, Record, Removed, Sign,
+    Signing, Standing, Store, StoreStats, Stored,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
-use crate::log::{Edge, Hash};
+use crate::log::{Edge, Hash, Place, Tiles};
 use crate::query::{Page, Query};
 use crate::sqlite::{Connection, Journal, Open, explain};
 
@@ -201,5 +205,51 @@ impl Store for SqliteStore {
         let work =
             move |writer: &mut rusqlite::Connection| prune::step(writer, before, below, limit);
         self.writer.call("prune", work).await
+    }
+
+    fn ledger(&self) -> Result<&dyn Ledger> {
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteStore {
+    async fn standing(&self) -> Result<Standing> {
+        let path = self.path.clone();
+        let reader = self.reader().await?;
+        reader.call("read the log of", move |reader| ledger::standing(reader, &path)).await
+    }
+
+    async fn tiles(&self, places: Vec<Place>) -> Result<Tiles> {
+        let reader = self.reader().await?;
+        reader.call("read the log of", move |reader| ledger::tiles(reader, &places)).await
+    }
+
+    async fn rows(&self, from: u64, until: u64) -> Result<Vec<LedgerRow>> {
+        let reader = self.reader().await?;
+        reader.call("read events of", move |reader| ledger::rows(reader, from, until)).await
+    }
+
+    async fn strays(&self, limit: usize) -> Result<Vec<LedgerRow>> {
+        let reader = self.reader().await?;
+        reader.call("read events of", move |reader| ledger::strays(reader, limit)).await
+    }
+
+    async fn sign(&self, at: Vec<u64>, sign: Sign) -> Result<Option<Signing>> {
+        let path = self.path.clone();
+        let work = move |writer: &mut rusqlite::Connection| ledger::sign(writer, &path, &at, &sign);
+        self.writer.call("sign the log of", work).await
+    }
+
+    async fn cosign(&self, size: u64, note: String) -> Result<()> {
+        let work = move |writer: &mut rusqlite::Connection| ledger::cosign(writer, size, &note);
+        self.writer.call("sign the log of", work).await
+    }
+
+    async fn checkpoints(&self, from: u64, limit: usize) -> Result<Vec<Kept>> {
+        let reader = self.reader().await?;
+        let work =
+            move |reader: &mut rusqlite::Connection| ledger::checkpoints(reader, from, limit);
+        reader.call("read the checkpoints of", work).await
     }
 }

@@ -20,6 +20,8 @@ mod laravel;
 mod log;
 mod mysql;
 mod postgres;
+#[cfg(feature = "sqlite")]
+mod proof;
 mod record_in;
 mod recorder;
 mod redis;

@@ -1,12 +1,11 @@
 //! The log's tiles, as rows.
 
-use std::collections::HashMap;
 use std::fmt::Write;
 
 use sqlx::{AssertSqlSafe, Row};
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::log::{Edge, Hash, Tile, TileReader};
+use crate::error::Result;
+use crate::log::{self, Edge, Hash, Place, Tile, Tiles, border, tiles_read};
 use crate::mysql::{Connection, Failure, Pool};
 
 /// Tiles that are about to be written, as rows of a statement.
@@ -38,44 +37,28 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(digits).map(char::from).collect()
 }
 
-/// The tiles at the edge of a log: a root is made of them alone.
-fn places(size: u64) -> Vec<(u8, u64)> {
-    (0..7).map(|level| (level, size >> (8 * (u32::from(level) + 1)))).collect()
-}
-
 /// The edge of the log at its present size.
 pub(super) async fn edge(connection: &mut Connection, size: u64) -> Result<Edge, Failure> {
-    Ok(Edge::load(size, &mut read(connection, &places(size)).await?)?)
-}
-
-/// Tiles in memory.
-#[derive(Default)]
-pub(super) struct Held(pub(super) HashMap<(u8, u64), Vec<Hash>>);
-
-impl TileReader for Held {
-    fn read_tile(&mut self, level: u8, index: u64, _width: usize) -> Result<Vec<Hash>> {
-        self.0.get(&(level, index)).cloned().ok_or_else(|| {
-            let doing = format!("read tile {index} of level {level} of the log");
-            Error::new(ErrorKind::Damaged, doing, "it is missing")
-                .hint("the store was altered or damaged: restore a backup")
-        })
-    }
+    Ok(Edge::load(size, &mut read(connection, &border(size)).await?)?)
 }
 
 /// Reads tiles by their places.
-pub(super) async fn read(connection: &mut Connection, places: &[(u8, u64)]) -> sqlx::Result<Held> {
+pub(super) async fn read(connection: &mut Connection, places: &[Place]) -> sqlx::Result<Tiles> {
+    if places.is_empty() {
+        return Ok(Tiles::default());
+    }
     let place = |(level, index): &(u8, u64)| format!("({level}, {index})");
     let places: Vec<String> = places.iter().map(place).collect();
     let read = format!(
         "SELECT level, idx, hashes FROM annals_log_tiles WHERE (level, idx) IN ({})",
         places.join(", ")
     );
-    let mut held = Held::default();
+    let mut held = Tiles::default();
     for row in sqlx::raw_sql(AssertSqlSafe(read)).fetch_all(&mut **connection).await? {
         let level = u8::try_from(row.try_get::<i8, _>(0)?).unwrap_or(u8::MAX);
         let index = row.try_get::<i64, _>(1)?.unsigned_abs();
         let hashes = row.try_get::<&[u8], _>(2)?.as_chunks::<32>().0.to_vec();
-        held.0.insert((level, index), hashes);
+        held.insert((level, index), hashes);
     }
     Ok(held)
 }
@@ -94,4 +77,10 @@ pub(super) async fn root(pool: Pool) -> Result<(u64, Hash), Failure> {
     let edge = edge(&mut snapshot, size).await?;
     snapshot.commit().await?;
     Ok((size, edge.root()))
+}
+
+/// The root over the first `size` leaves.
+pub(super) async fn root_at(connection: &mut Connection, size: u64) -> Result<Hash, Failure> {
+    let places = tiles_read(|reader| log::root_at(size, reader))?;
+    Ok(log::root_at(size, &mut read(connection, &places).await?)?)
 }

@@ -1,11 +1,9 @@
 //! The log's tiles, as rows.
 
-use std::collections::HashMap;
-
 use sqlx::Row;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::log::{Edge, Hash, Tile, TileReader};
+use crate::error::Result;
+use crate::log::{self, Edge, Hash, Place, Tile, Tiles, border, tiles_read};
 use crate::postgres::{Connection, Failure, Pool, number};
 
 /// Tiles that are about to be written: their levels, their places, their hashes.
@@ -58,37 +56,21 @@ impl Written {
 /// The edge of a log of `size` leaves, from the tiles at it by level, as
 /// annals_append answers them.
 pub(super) fn edge(size: u64, tiles: Vec<Option<Vec<u8>>>) -> Result<Edge> {
-    let at_edge = tiles.into_iter().enumerate().filter_map(|(level, tile)| {
-        let level = u8::try_from(level).ok()?;
-        let place = size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
-        Some(((level, place), hashes(&tile?)))
-    });
-    Edge::load(size, &mut Held(at_edge.collect()))
+    let mut at_edge = Tiles::default();
+    for (place, tile) in border(size).into_iter().zip(tiles) {
+        if let Some(tile) = tile {
+            at_edge.insert(place, hashes(&tile));
+        }
+    }
+    Edge::load(size, &mut at_edge)
 }
 
 pub(super) fn hashes(bytes: &[u8]) -> Vec<Hash> {
     bytes.as_chunks::<32>().0.to_vec()
 }
 
-/// Tiles in memory.
-#[derive(Default)]
-pub(super) struct Held(pub(super) HashMap<(u8, u64), Vec<Hash>>);
-
-impl TileReader for Held {
-    fn read_tile(&mut self, level: u8, index: u64, _width: usize) -> Result<Vec<Hash>> {
-        self.0.get(&(level, index)).cloned().ok_or_else(|| {
-            let doing = format!("read tile {index} of level {level} of the log");
-            Error::new(ErrorKind::Damaged, doing, "it is missing")
-                .hint("the store was altered or damaged: restore a backup")
-        })
-    }
-}
-
 /// Reads tiles by their places.
-pub(super) async fn read(
-    connection: &mut Connection,
-    places: &[(u8, u64)],
-) -> Result<Held, Failure> {
+pub(super) async fn read(connection: &mut Connection, places: &[Place]) -> Result<Tiles, Failure> {
     let (levels, indexes): (Vec<i16>, Vec<i64>) =
         places.iter().map(|(level, index)| (i16::from(*level), number(*index))).unzip();
     let read = connection.query(
@@ -96,11 +78,11 @@ pub(super) async fn read(
          JOIN annals_log_tiles USING (level, idx)",
     );
     let rows = read.bind(levels).bind(indexes).fetch_all(&mut **connection).await?;
-    let mut held = Held::default();
+    let mut held = Tiles::default();
     for row in rows {
         let level = u8::try_from(row.try_get::<i16, _>(0)?).unwrap_or(u8::MAX);
         let index = row.try_get::<i64, _>(1)?.unsigned_abs();
-        held.0.insert((level, index), hashes(row.try_get::<&[u8], _>(2)?));
+        held.insert((level, index), hashes(row.try_get::<&[u8], _>(2)?));
     }
     Ok(held)
 }
@@ -116,10 +98,13 @@ pub(super) async fn size(connection: &mut Connection) -> sqlx::Result<u64> {
 pub(super) async fn root(pool: Pool) -> Result<(u64, Hash), Failure> {
     let mut snapshot = super::read::snapshot(&pool).await?;
     let size = size(&mut snapshot).await?;
-    // A root is made of the tiles at the edge alone.
-    let places: Vec<(u8, u64)> =
-        (0..7).map(|level| (level, size >> (8 * (u32::from(level) + 1)))).collect();
-    let mut held = read(&mut snapshot, &places).await?;
+    let mut held = read(&mut snapshot, &border(size)).await?;
     snapshot.commit().await?;
     Ok((size, Edge::load(size, &mut held)?.root()))
+}
+
+/// The root over the first `size` leaves.
+pub(super) async fn root_at(connection: &mut Connection, size: u64) -> Result<Hash, Failure> {
+    let places = tiles_read(|reader| log::root_at(size, reader))?;
+    Ok(log::root_at(size, &mut read(connection, &places).await?)?)
 }

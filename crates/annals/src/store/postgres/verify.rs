@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use sqlx::Row;
 
 use super::super::verify::{LogCheck, compare, leaf, wrong};
-use super::tiles::{self, Held};
-use crate::log::{Edge, Hash, TILE_WIDTH, Tile};
+use super::tiles;
+use crate::log::{Edge, Hash, TILE_WIDTH, Tile, Tiles};
 use crate::postgres::{Connection, Failure, Pool, number};
 
 /// Positions that are looked at in one go.
@@ -53,7 +53,7 @@ pub(super) async fn verify(pool: Pool) -> Result<LogCheck, Failure> {
             touched.iter().map(|(level, index, _)| (*level, *index)).collect();
         let stored = tiles::read(&mut snapshot, &places).await?;
         for (level, index, hashes) in &touched {
-            let stored = stored.0.get(&(*level, *index)).map_or(&[][..], Vec::as_slice);
+            let stored = stored.get((*level, *index));
             compare(Tile { level: *level, index: *index, hashes }, stored)?;
         }
     }
@@ -95,9 +95,11 @@ async fn leaves(
     Ok(leaves)
 }
 
-fn hash_at(tiles: &Held, position: u64) -> Result<Hash, Failure> {
+fn hash_at(tiles: &Tiles, position: u64) -> Result<Hash, Failure> {
     let (index, at) = (position / TILE_WIDTH as u64, position % TILE_WIDTH as u64);
-    let tile = tiles.0.get(&(0, index));
-    tile.and_then(|tile| tile.get(usize::try_from(at).ok()?).copied())
+    let tile = tiles.get((0, index));
+    usize::try_from(at)
+        .ok()
+        .and_then(|at| tile.get(at).copied())
         .ok_or_else(|| wrong(format!("position {position} has neither an event nor a hash")).into())
 }

@@ -6,7 +6,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::explain;
 
 /// One file a version, in order. A released one is never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/store_0001.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/sqlite/store_0001.sql"),
+    include_str!("../../../migrations/sqlite/store_0002.sql"),
+];
 
 /// The version that this program reads and writes.
 const VERSION: usize = MIGRATIONS.len();

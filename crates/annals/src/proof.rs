@@ -1,0 +1,19 @@
+//! Proof: that an event is in the log, and that nothing in the log was altered.
+//!
+//! A [`Signer`] signs the head of a store's log while it grows. [`prove`] writes one
+//! event, its place in the log and a signed head into a file that anyone can check who
+//! has the log's public key and neither this store nor this software. [`verify`] reads a
+//! whole store and says what is not as it was appended.
+//!
+//! What is proved: what was in the log when its head was signed, that it was appended in
+//! this order, and that it still says the same. What is not: what an application never
+//! told, or told wrongly; what came after the last signed head; and, where whoever holds
+//! the database also holds the key, anything that no witness has seen.
+
+mod prove;
+mod signer;
+mod verify;
+
+pub use prove::prove;
+pub use signer::{Keys, Signer};
+pub use verify::{Finding, FindingKind, Report, VerifyOptions, verify};

@@ -1,0 +1,222 @@
+//! Verification: reads a whole store and its log, and says what is true.
+//!
+//! Every row gives a leaf, from the event's bytes and salt or from what is left of it.
+//! The leaves are compared with the log's tiles, the tiles with those above them, and the
+//! roots with the checkpoints that were signed. What differs is told by where it differs:
+//!
+//! - a row whose leaf stands at another place of the log was reordered;
+//! - a row that gives no leaf of the log was changed, or inserted if its place has another;
+//! - a leaf without a row was removed, unless an event in the log tells of that;
+//! - a hash that neither rows nor the tiles around it bear out was forged, and so were
+//!   events that lead to another root than the one that was signed;
+//! - a log shorter than its own checkpoint was cut off at the end, and one shorter than a
+//!   checkpoint that only somebody else has kept was rolled back.
+//!
+//! It reads in stretches and holds nothing locked: events may be appended and removed
+//! meanwhile. The size is that of the beginning.
+
+mod finding;
+mod tile;
+mod walk;
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::{Hash, Place, SignedCheckpoint, TILE_WIDTH, VerifierKey};
+use crate::store::{Ledger, Standing, Store};
+
+use finding::Findings;
+pub use finding::{Finding, FindingKind};
+use walk::{Head, Stretch, Walk};
+
+/// Positions that are read in one go.
+const STRETCH: u64 = 16 * TILE_WIDTH as u64;
+
+/// Rows without a place in the log that are looked at.
+const STRAYS: usize = 10_000;
+
+/// Checkpoints that are read in one go.
+const CHECKPOINTS: usize = 1_000;
+
+/// What is to be believed, and where to begin.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct VerifyOptions {
+    /// The keys that may have signed the log. Without any, those that the store names are
+    /// believed, which whoever changed the store may have changed too.
+    pub keys: Vec<VerifierKey>,
+    /// Earlier checkpoints of this log, which it must extend.
+    pub since: Vec<SignedCheckpoint>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The log's leaves.
+    pub size: u64,
+    /// Its root, as its tiles have it.
+    pub root: Hash,
+    /// Events that are there.
+    pub events: u64,
+    /// Events that were removed, and an event tells of it.
+    pub removed: u64,
+    /// Checkpoints that were compared with the log.
+    pub checkpoints: u64,
+    /// The largest size for which a checkpoint that a believed key signed has the log's
+    /// root: what comes after it nobody has vouched for yet.
+    pub signed: Option<u64>,
+    /// What is wrong, by position. Empty if nothing is.
+    pub findings: Vec<Finding>,
+    /// Findings beyond those that are listed.
+    pub further: u64,
+}
+
+/// Verifies a store; `progress` is told the positions that were looked at so far, and the
+/// log's size.
+///
+/// # Errors
+/// If the store cannot be read. What is wrong with it is in the report.
+pub async fn verify(
+    store: &Arc<dyn Store>,
+    options: VerifyOptions,
+    mut progress: impl FnMut(u64, u64) + Send,
+) -> Result<Report> {
+    let ledger = store.ledger()?;
+    let standing = ledger.standing().await?;
+    let mut findings = Findings::default();
+    let keys = believed(&options, &standing)?;
+    let heads = heads(ledger, &standing, &keys, &options.since, &mut findings).await?;
+    let mut walk = Walk::new(standing.size, heads, findings);
+    let mut stretch = read(ledger, 0, standing.size).await?;
+    while let Some(read_now) = stretch {
+        let until = read_now.until;
+        let checking = tokio::task::spawn_blocking(move || {
+            walk.check(&read_now);
+            walk
+        });
+        let (checked, next) = tokio::join!(checking, read(ledger, until, standing.size));
+        walk = checked.map_err(|error| {
+            Error::new(ErrorKind::Closed, "verify the log", format!("a thread stopped: {error}"))
+        })?;
+        progress(until, standing.size);
+        stretch = next?;
+    }
+    walk.strays(&ledger.strays(STRAYS).await?);
+    // Events that tell of removals stand before what they tell of is gone.
+    let covered = removals(store.as_ref()).await?;
+    Ok(walk.report(standing.root, &covered))
+}
+
+/// The keys that are believed.
+fn believed(options: &VerifyOptions, standing: &Standing) -> Result<Vec<VerifierKey>> {
+    if !options.keys.is_empty() {
+        return Ok(options.keys.clone());
+    }
+    let parse = |key: &String| {
+        key.parse().map_err(|fault| {
+            Error::new(ErrorKind::Damaged, "read the keys of the log", fault)
+                .hint("the store was altered: verify with the key that you were given")
+        })
+    };
+    standing.keys.iter().map(parse).collect()
+}
+
+/// Checks the signatures of all checkpoints; answers the heads to be compared, smallest
+/// first.
+async fn heads(
+    ledger: &dyn Ledger,
+    standing: &Standing,
+    keys: &[VerifierKey],
+    since: &[SignedCheckpoint],
+    findings: &mut Findings,
+) -> Result<Vec<Head>> {
+    let mut heads = Vec::new();
+    for given in since {
+        let head = given.head();
+        match given.verify(keys) {
+            Ok(()) => heads.push(Head { size: head.size, root: head.root, kept: false }),
+            Err(fault) => findings.add(Finding {
+                kind: FindingKind::Forged,
+                position: None,
+                event: None,
+                what: format!("the checkpoint of size {} that was given: {fault}", head.size),
+            }),
+        }
+    }
+    let mut from = 0;
+    loop {
+        let kept = ledger.checkpoints(from, CHECKPOINTS).await?;
+        let Some(last) = kept.last() else { break };
+        from = last.size + 1;
+        for one in &kept {
+            let parsed = one.note.parse::<SignedCheckpoint>();
+            let checked = parsed.and_then(|signed| signed.verify(keys).map(|()| signed));
+            match checked {
+                Ok(signed) if signed.head().size == one.size => {
+                    heads.push(Head { size: one.size, root: signed.head().root, kept: true });
+                }
+                other => findings.add(Finding {
+                    kind: FindingKind::Forged,
+                    position: None,
+                    event: None,
+                    what: match other {
+                        Ok(signed) => format!(
+                            "the checkpoint of size {} is listed as that of size {}",
+                            signed.head().size,
+                            one.size
+                        ),
+                        Err(fault) => format!("the checkpoint of size {}: {fault}", one.size),
+                    },
+                }),
+            }
+        }
+    }
+    heads.sort_by_key(|head| head.size);
+    let longest = |kept: bool| {
+        let sizes = heads.iter().filter(|head| head.kept == kept).map(|head| head.size);
+        sizes.max().filter(|size| *size > standing.size)
+    };
+    match (longest(true), longest(false)) {
+        (Some(signed), _) => findings.add(Finding {
+            kind: FindingKind::CutOff,
+            position: Some(standing.size),
+            event: None,
+            what: format!("the log ends at {}, and {signed} events were signed", standing.size),
+        }),
+        (None, Some(given)) => findings.add(Finding {
+            kind: FindingKind::RolledBack,
+            position: Some(standing.size),
+            event: None,
+            what: format!(
+                "the log and all that it has signed end at {}, and a checkpoint of {given} events was \
+                 given: it went back to an older state",
+                standing.size
+            ),
+        }),
+        (None, None) => {}
+    }
+    heads.retain(|head| head.size <= standing.size);
+    Ok(heads)
+}
+
+/// Reads a stretch of the log: rows, and all tiles over them.
+async fn read(ledger: &dyn Ledger, from: u64, size: u64) -> Result<Option<Stretch>> {
+    if from >= size {
+        return Ok(None);
+    }
+    let until = size.min(from + STRETCH);
+    let mut places: Vec<Place> = Vec::new();
+    for level in 0..8_u8 {
+        let shift = 8 * (u32::from(level) + 1);
+        let index = |position: u64| position.checked_shr(shift).unwrap_or(0);
+        places.extend((index(from)..=index(until - 1)).map(|index| (level, index)));
+    }
+    let (rows, tiles) = tokio::join!(ledger.rows(from, until), ledger.tiles(places));
+    Ok(Some(Stretch { from, until, rows: rows?, tiles: tiles? }))
+}
+
+/// The positions below which events may be missing, by what the trail tells of removals.
+async fn removals(store: &dyn Store) -> Result<walk::Covered> {
+    walk::Covered::read(store).await
+}

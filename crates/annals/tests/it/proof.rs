@@ -1,0 +1,6 @@
+//! Proof: signed notes, signers, proofs of events, and what verification finds.
+
+mod note;
+mod scene;
+mod signer;
+mod tamper;
