@@ -6,8 +6,8 @@ use annals::config::Flag;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    attach, config, doctor, failed, history, index, init, migrate, prune, query, record, recover,
-    serve, stats, tail, up, work,
+    attach, checkpoint, config, doctor, failed, history, index, init, migrate, prove, prune, query,
+    record, recover, serve, stats, tail, up, verify, work,
 };
 use crate::demo;
 
@@ -116,6 +116,12 @@ pub(crate) enum Command {
     Recover(recover::Recover),
     /// Remove old events
     Prune(prune::Prune),
+    /// Check that nothing in the store was altered, or that a proof is right
+    Verify(verify::Verify),
+    /// Prove that an event is in the log
+    Prove(prove::Prove),
+    /// Sign the log's head and print it
+    Checkpoint(checkpoint::Checkpoint),
     /// Create the tables
     Migrate(migrate::Migrate),
     /// Capture every change of these tables with triggers

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod attach;
+pub(crate) mod checkpoint;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod failed;
@@ -8,6 +9,7 @@ pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod init;
 pub(crate) mod migrate;
+pub(crate) mod prove;
 pub(crate) mod prune;
 pub(crate) mod query;
 pub(crate) mod record;
@@ -16,6 +18,7 @@ pub(crate) mod serve;
 pub(crate) mod stats;
 pub(crate) mod tail;
 pub(crate) mod up;
+pub(crate) mod verify;
 pub(crate) mod work;
 
 use crate::args::Command;
@@ -38,6 +41,9 @@ pub(crate) async fn run(command: Command, session: Session) -> Result<(), Failur
         Command::Failed(failed) => failed.run(&session).await,
         Command::Recover(recover) => recover.run(&session).await,
         Command::Prune(prune) => prune.run(&session).await,
+        Command::Verify(verify) => verify.run(&session).await,
+        Command::Prove(prove) => prove.run(&session).await,
+        Command::Checkpoint(checkpoint) => checkpoint.run(&session).await,
         Command::Attach(attach) => attach.run(&session).await,
         Command::Detach(detach) => detach.run(&session).await,
         Command::Index(index) => index.run(&session).await,

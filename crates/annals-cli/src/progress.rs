@@ -37,6 +37,14 @@ impl Progress {
         Self(())
     }
 
+    /// Moves it, and says how far there is to go.
+    pub(crate) fn set(&self, position: u64, of: u64) {
+        if let Some(bar) = BAR.get() {
+            bar.set_length(of);
+            bar.set_position(position);
+        }
+    }
+
     /// Follows a worker for ever.
     pub(crate) async fn follow(&self, gauge: &Gauge) -> Never {
         loop {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use annals::config::{Config, ConfigFile, EnvFile, Sources};
+use annals::config::{Config, ConfigFile, EnvFile, LOG_KEY, Sources};
+use annals::proof::{Keys, Signer};
 use annals::store::laravel::AuditsTable;
 use annals::store::{self, Store};
 use annals::transport::{self, Transport};
@@ -148,6 +149,26 @@ impl Session {
         }
         reopen_on_hangup(appenders)?;
         Ok(worker)
+    }
+
+    /// What signs the log of the store; none if it has no log.
+    pub(crate) async fn signer(&self) -> Result<Option<Signer>, Failure> {
+        let url = &self.config.store;
+        if url.starts_with("file:") || AuditsTable::is_named_by(url) {
+            return Ok(None);
+        }
+        Ok(Some(self.signer_of(store::open(url).await?)?))
+    }
+
+    /// What signs the log of this store.
+    pub(crate) fn signer_of(&self, store: Arc<dyn Store>) -> Result<Signer, Failure> {
+        let directory = self.config.data_dir.join("log");
+        let keys = match (std::env::var(LOG_KEY), &self.config.log.key_file) {
+            (Ok(key), _) => Keys::Given(key),
+            (Err(_), Some(file)) => Keys::File(file.clone()),
+            (Err(_), None) => Keys::Directory(directory.clone()),
+        };
+        Ok(Signer::new(store, &self.config.log.name, keys, directory)?)
     }
 
     /// Starts capturing into the first transport. What it cannot take goes to the

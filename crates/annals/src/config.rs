@@ -73,6 +73,8 @@ pub struct Config {
     pub capture: CaptureSettings,
     /// How events are taken in over HTTP.
     pub ingest: IngestSettings,
+    /// How the log is signed.
+    pub log: LogSettings,
     /// The age at which `up` prunes daily, and the default of `annals prune`.
     pub prune_older_than: Option<Duration>,
     /// Every setting with its value and origin, in the table's order.
@@ -108,6 +110,20 @@ pub struct IngestSettings {
     /// Events of one request, at most.
     pub max_events: usize,
 }
+
+/// How the log is signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogSettings {
+    /// What its origin begins with.
+    pub name: String,
+    /// The file of its private key, if one was named.
+    pub key_file: Option<PathBuf>,
+}
+
+/// The variable that holds the private key of the log itself. It is no setting: nothing
+/// shows it.
+pub const LOG_KEY: &str = "ANNALS_LOG_KEY";
 
 /// One setting as it came out.
 #[derive(Clone, Debug)]

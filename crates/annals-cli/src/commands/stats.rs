@@ -35,6 +35,8 @@ pub(crate) struct Stats {
 struct Found {
     transports: Vec<(String, TransportStats)>,
     store: Result<StoreStats, NoFigures>,
+    /// The last checkpoint of its log, if it was ever signed: its size, and when.
+    signed: Option<(u64, Timestamp)>,
     store_url: String,
 }
 
@@ -80,12 +82,21 @@ async fn look(session: &Session) -> Result<Found, Failure> {
     for transport in session.existing_transports().await? {
         transports.push((transport.url().to_owned(), transport.stats().await?));
     }
+    let mut signed = None;
     let store = match session.readable_store().await {
-        Ok(Ok(store)) => store.stats().await.map_err(NoFigures::Away),
+        Ok(Ok(store)) => {
+            // Tables of an older version know nothing of it.
+            if let Ok(ledger) = store.ledger()
+                && let Ok(standing) = ledger.standing().await
+            {
+                signed = standing.latest.map(|kept| (kept.size, kept.signed_at));
+            }
+            store.stats().await.map_err(NoFigures::Away)
+        }
         Ok(Err(why)) => Err(NoFigures::None(why)),
         Err(error) => Err(NoFigures::Away(error)),
     };
-    Ok(Found { transports, store, store_url: session.config.store.clone() })
+    Ok(Found { transports, store, signed, store_url: session.config.store.clone() })
 }
 
 fn show(session: &Session, found: &Found) -> Result<(), Failure> {
@@ -111,6 +122,7 @@ fn machine(found: &Found) -> Value {
         json!({
             "url": shown_url(&found.store_url), "events": stats.events, "size": stats.size, "bytes": stats.bytes,
             "oldest": stats.oldest.map(|time| time.to_string()), "newest": stats.newest.map(|time| time.to_string()),
+            "signed": found.signed.map(|(size, at)| json!({ "size": size, "at": at.to_string() })),
         })
     });
     let mut found_all = json!({ "transports": transports, "store": store });
@@ -147,11 +159,13 @@ fn human(found: &Found, now: Timestamp) -> String {
             let when = |found: Option<Timestamp>| {
                 found.map_or_else(|| "-".to_owned(), |found| time(found, Clock::Date))
             };
-            let mut store = Table::new(&["STORE", ">EVENTS", ">LOG", ">SIZE", "FROM", "TO"]);
+            let mut store =
+                Table::new(&["STORE", ">EVENTS", ">LOG", ">SIGNED", ">SIZE", "FROM", "TO"]);
             store.row([
                 shown_url(&found.store_url),
                 count(stats.events),
                 count(stats.size),
+                found.signed.map_or_else(|| "-".to_owned(), |(size, _)| count(size)),
                 bytes(stats.bytes),
                 when(stats.oldest),
                 when(stats.newest),
@@ -180,7 +194,12 @@ mod tests {
             ("sqlite:annals-data/queue.db".to_owned(), queue),
             ("redis://u:p@h".to_owned(), idle),
         ];
-        Found { transports, store, store_url: "sqlite:annals-data/store.db".to_owned() }
+        Found {
+            transports,
+            store,
+            signed: Some((999_900, at("2026-11-22T09:59:59Z").unwrap())),
+            store_url: "sqlite:annals-data/store.db".to_owned(),
+        }
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl Up {
         let (server, audit) = bind(session).await?;
         let worker = session.worker(options(session)).await?;
         let worker = session.reading(worker, &session.transports().await?);
+        let signer = session.signer().await?;
         tell(session, &server)?;
         let (worker_stop, gauge) = (worker.stop_handle(), worker.gauge());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -73,7 +74,7 @@ impl Up {
             }
         };
         let working = async {
-            let worked = worker.run().await;
+            let worked = work::signing(signer, worker.run()).await;
             drop(over);
             worked
         };

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use annals::config::Flag;
+use annals::proof::Signer;
 use annals::transport::Transport;
 use annals::worker::{Ended, Figures};
 use clap::Args;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use crate::args::push;
 use crate::failure::Failure;
@@ -78,13 +80,16 @@ impl Work {
         let gauge = worker.gauge();
         let progress = self.is_watched(session).then(|| Progress::show(waiting));
         let begun = Instant::now();
-        let ended = match &progress {
-            None => worker.run().await,
-            Some(progress) => tokio::select! {
-                ended = worker.run() => ended,
-                never = progress.follow(&gauge) => match never {},
-            },
+        let working = async {
+            match &progress {
+                None => worker.run().await,
+                Some(progress) => tokio::select! {
+                    ended = worker.run() => ended,
+                    never = progress.follow(&gauge) => match never {},
+                },
+            }
         };
+        let ended = signing(session.signer().await?, working).await;
         drop(progress);
         let figures = gauge.read();
         report(session, &figures, begun.elapsed(), ended.as_ref().ok().copied())?;
@@ -122,6 +127,21 @@ fn report(
         }));
     }
     session.out.line(summary(figures, took, ended))
+}
+
+/// Signs the log while something works at it, and once more when it is done.
+pub(crate) async fn signing<T>(signer: Option<Signer>, working: impl Future<Output = T>) -> T {
+    let Some(signer) = signer else { return working.await };
+    let (over, worked) = oneshot::channel::<()>();
+    let working = async {
+        let worked = working.await;
+        drop(over);
+        worked
+    };
+    let signing = signer.run(async {
+        let _ = worked.await;
+    });
+    tokio::join!(working, signing).0
 }
 
 /// The worker's figures in one line.

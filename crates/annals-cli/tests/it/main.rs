@@ -14,6 +14,7 @@ mod installation;
 mod laravel;
 mod mysql;
 mod postgres;
+mod proof;
 mod reading;
 mod recording;
 mod redis;

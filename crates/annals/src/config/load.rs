@@ -10,7 +10,7 @@ use super::laravel;
 use super::setting::{Kind, SETTINGS, Setting};
 use super::suggest::closest;
 use super::value::{Given, Value, shown, validate};
-use super::{CaptureSettings, Config, IngestSettings, Resolved, Sources};
+use super::{CaptureSettings, Config, IngestSettings, LOG_KEY, LogSettings, Resolved, Sources};
 use crate::capture::{Delivery, WhenFull};
 use crate::url::without_secrets;
 use crate::worker::WorkerOptions;
@@ -19,7 +19,7 @@ use crate::worker::WorkerOptions;
 pub(super) type Layer = Vec<(&'static Setting, Origin, Given)>;
 
 /// Variables that the command reads and that are no settings.
-const OTHER_VARIABLES: [&str; 2] = ["ANNALS_CONFIG", "ANNALS_ENV_FILE"];
+const OTHER_VARIABLES: [&str; 3] = ["ANNALS_CONFIG", "ANNALS_ENV_FILE", LOG_KEY];
 
 impl Config {
     /// Validates what the sources give, all of it: a value that is overridden
@@ -187,6 +187,12 @@ impl Values {
             capture: self.capture(),
             ingest: self.ingest(),
             prune_older_than: self.duration("prune.older_than"),
+            log: LogSettings {
+                name: self.text("log.name"),
+                key_file: Some(self.text("log.key_file"))
+                    .filter(|path| !path.is_empty())
+                    .map(PathBuf::from),
+            },
             settings: self.resolved(),
             mirrors: self.texts("mirror"),
             transports,

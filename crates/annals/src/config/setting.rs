@@ -23,6 +23,8 @@ pub struct Setting {
 pub enum Kind {
     /// A path.
     Path,
+    /// The name of a log: no space and no plus.
+    LogName,
     /// A URL; a password in it is never shown.
     Url,
     /// One or more URLs.
@@ -156,6 +158,18 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Bytes(16 * MIB, 1024 * GIB),
         None,
         "Leave when the process occupies more than this.",
+    ),
+    setting(
+        "log.name",
+        Kind::LogName,
+        Some("annals"),
+        "What the log is signed as, before the store's own number: best a URL without a scheme, never changed.",
+    ),
+    setting(
+        "log.key_file",
+        Kind::Path,
+        None,
+        "The private key that signs the log; ANNALS_LOG_KEY may hold it instead. Made under data_dir if there is neither.",
     ),
     setting(
         "capture.delivery",

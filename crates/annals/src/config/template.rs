@@ -35,6 +35,7 @@ fn example(setting: &Setting) -> String {
         (_, Some(value)) => format!("{value:?}"),
         (Kind::Mapping, _) => "[\"verb=action\", \"subject=entity.id\"]".to_owned(),
         (Kind::Urls, None) => "[\"file:annals-data/audit.log\"]".to_owned(),
+        (Kind::Path, None) => "\"/etc/annals/log.key\"".to_owned(),
         (Kind::Bytes(..), None) => "\"256MiB\"".to_owned(),
         (Kind::Duration(..), None) if setting.key.starts_with("prune.") => "\"365d\"".to_owned(),
         (_, None) => "\"1h\"".to_owned(),

@@ -48,6 +48,14 @@ pub(super) fn validate(setting: &Setting, given: &Given) -> Result<Value, String
             "" => Err("expected a path, found nothing".to_owned()),
             path => Ok(Value::Text(path.to_owned())),
         },
+        Kind::LogName => match one()? {
+            name if name.is_empty()
+                || name.contains(|letter: char| letter.is_whitespace() || letter == '+') =>
+            {
+                Err(format!("expected {}, found {name:?}", expected(setting.kind)))
+            }
+            name => Ok(Value::Text(name.to_owned())),
+        },
         Kind::Url => url(one()?).map(Value::Text),
         Kind::Urls => {
             let texts: Vec<&str> = match given {
@@ -114,6 +122,7 @@ pub(super) fn validate(setting: &Setting, given: &Given) -> Result<Value, String
 fn expected(kind: Kind) -> String {
     match kind {
         Kind::Path => "a path in quotes".to_owned(),
+        Kind::LogName => "a name without spaces and pluses".to_owned(),
         Kind::Url => "a URL in quotes".to_owned(),
         Kind::Urls => "a URL in quotes, or a list of them".to_owned(),
         Kind::Mapping => "PROPERTY=FIELD in quotes, or a list of them".to_owned(),

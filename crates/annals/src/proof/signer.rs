@@ -19,14 +19,18 @@ mod memory;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
-use crate::log::{Checkpoint, Hash, SignedCheckpoint, SigningKey, check_name};
+use crate::log::{Checkpoint, Hash, SignedCheckpoint, SigningKey, VerifierKey, check_name};
 use crate::store::{Kept, Signing, Standing, Store};
 
 pub use keys::Keys;
 use memory::Memory;
+
+/// Between two looks at the log.
+const PAUSE: Duration = Duration::from_millis(900);
 
 /// Signs the log of one store.
 #[derive(Debug)]
@@ -68,6 +72,16 @@ impl Signer {
         Ok(self.origin_of(&self.store.ledger()?.standing().await?))
     }
 
+    /// The public halves of its keys. It makes none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if there are none here, or they are another log's; also if the
+    /// store cannot be read.
+    pub async fn verifiers(&self) -> Result<Vec<VerifierKey>> {
+        let keys = self.keys.of(&self.origin().await?, false)?;
+        Ok(keys.iter().map(SigningKey::verifier).collect())
+    }
+
     fn origin_of(&self, standing: &Standing) -> String {
         format!("{}/{}", self.name, standing.uuid)
     }
@@ -105,6 +119,32 @@ impl Signer {
             signing(&origin, standing, &keys).map(Some)
         };
         self.keep(ledger.sign(at, Box::new(make)).await?, known)
+    }
+
+    /// Signs each second while the log grows, until something is over; then once more.
+    /// What keeps it from signing is logged once, and tried again.
+    pub async fn run(&self, over: impl Future<Output = ()>) {
+        let mut told = None;
+        let mut over = std::pin::pin!(over);
+        loop {
+            let last = tokio::select! {
+                () = &mut over => true,
+                () = tokio::time::sleep(PAUSE) => false,
+            };
+            match self.sign().await {
+                Ok(_) => told = None,
+                Err(error) => {
+                    let text = error.to_string();
+                    if told.as_ref() != Some(&text) {
+                        tracing::warn!(target: "annals::proof", %error, "the log is not signed");
+                        told = Some(text);
+                    }
+                }
+            }
+            if last {
+                return;
+            }
+        }
     }
 
     /// Remembers what was signed, once that is durable.

@@ -1,0 +1,215 @@
+//! `annals verify`: is everything as it was appended?
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use annals::log::{EventProof, SignedCheckpoint, VerifierKey};
+use annals::proof::{Finding, Report, VerifyOptions, verify};
+use clap::Args;
+use serde_json::json;
+
+use super::checkpoint::hex;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::render::shown;
+use crate::render::size::{count, plural};
+use crate::render::style::{BAD, GOOD, HINT};
+use crate::session::Session;
+
+/// Check that nothing in the store was altered, or that a proof is right
+///
+/// Reads every event and the whole log. Without --key it believes the key that signs here,
+/// and where there is none those that the store itself names, which whoever changed the
+/// store may have changed too: give the key that was handed over when the log began.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// A key that may have signed the log, as `annals checkpoint --key` prints it
+    #[arg(long, value_name = "KEY")]
+    key: Vec<VerifierKey>,
+    /// An earlier checkpoint, which the log must extend
+    #[arg(long, value_name = "FILE")]
+    since: Vec<PathBuf>,
+    /// Check this proof instead, without any store
+    #[arg(long, value_name = "FILE", conflicts_with = "since", requires = "key")]
+    proof: Option<PathBuf>,
+}
+
+impl Verify {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        if let Some(path) = &self.proof {
+            return self.check(session, path);
+        }
+        let store = session.store().await?;
+        let mut options = VerifyOptions::default();
+        options.keys.clone_from(&self.key);
+        if options.keys.is_empty() {
+            // What signs here is believed before what the store says of itself.
+            let signer = session.signer_of(Arc::clone(&store))?;
+            options.keys = signer.verifiers().await.unwrap_or_default();
+        }
+        let believed = options.keys.is_empty();
+        for path in &self.since {
+            options.since.push(read::<SignedCheckpoint>(path)?);
+        }
+        let watched = session.out.is_terminal() && !session.out.json();
+        let progress = watched.then(|| Progress::show(0));
+        let report = verify(&store, options, |position, size| {
+            if let Some(progress) = &progress {
+                progress.set(position, size);
+            }
+        });
+        let report = report.await?;
+        drop(progress);
+        if session.out.json() {
+            session.out.object(&machine(&report))?;
+        } else {
+            session.out.text(human(&report, believed))?;
+        }
+        if report.findings.is_empty() { Ok(()) } else { Err(Failure::found_wrong()) }
+    }
+
+    /// Checks a proof against the keys alone.
+    fn check(&self, session: &Session, path: &Path) -> Result<(), Failure> {
+        let proof: EventProof = read(path)?;
+        let checked = proof
+            .checkpoint
+            .verify(&self.key)
+            .map_err(|fault| format!("its checkpoint: {fault}"))
+            .and_then(|()| proof.verify_inclusion().map_err(|fault| fault.to_string()));
+        let head = proof.checkpoint.head();
+        if session.out.json() {
+            session.out.object(&json!({
+                "proof": path, "right": checked.is_ok(), "why": checked.as_ref().err(),
+                "event": checked.as_ref().ok().map(|event| event.id.to_string()),
+                "position": proof.position, "origin": head.origin, "size": head.size,
+            }))?;
+            return checked.map(drop).map_err(|_| Failure::found_wrong());
+        }
+        match checked {
+            Ok(event) => session.out.text(format!(
+                "{GOOD}right{GOOD:#}  event {} is at position {} of the log {}, whose first {} were signed\n{}\n",
+                event.id,
+                proof.position,
+                shown(&head.origin),
+                plural(head.size, "event"),
+                shown(&String::from_utf8_lossy(&proof.body)),
+            )),
+            Err(why) => {
+                session.out.text(format!("{BAD}wrong{BAD:#}  {}: {}\n", path.display(), shown(&why)))?;
+                Err(Failure::found_wrong())
+            }
+        }
+    }
+}
+
+/// Reads a file of ours.
+fn read<T: std::str::FromStr<Err: std::fmt::Display>>(path: &Path) -> Result<T, Failure> {
+    let wrong =
+        |why: &dyn std::fmt::Display| Failure::failed(format!("read {}: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    text.parse().map_err(|fault| wrong(&fault))
+}
+
+fn machine(report: &Report) -> serde_json::Value {
+    let finding = |finding: &Finding| {
+        json!({
+            "kind": finding.kind.name(), "position": finding.position,
+            "event": finding.event.map(|id| id.to_string()), "what": finding.what,
+        })
+    };
+    json!({
+        "size": report.size, "root": hex(&report.root), "events": report.events, "removed": report.removed,
+        "checkpoints": report.checkpoints, "signed": report.signed,
+        "findings": report.findings.iter().map(finding).collect::<Vec<_>>(), "further": report.further,
+    })
+}
+
+fn human(report: &Report, believed: bool) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        let event = finding.event.map(|id| format!(" event {id}")).unwrap_or_default();
+        // What has no place in the log has none to be named.
+        let position = finding.position.filter(|position| *position < u64::MAX);
+        let position =
+            position.map(|position| format!(" at {}", count(position))).unwrap_or_default();
+        text.push_str(&format!(
+            "{BAD}{}{BAD:#}{event}{position}: {}\n",
+            finding.kind.name().replace('_', " "),
+            shown(&finding.what)
+        ));
+    }
+    if report.further > 0 {
+        text.push_str(&format!("and {} more\n", count(report.further)));
+    }
+    let verdict = match report.findings.is_empty() {
+        true => format!("{GOOD}right{GOOD:#}"),
+        false => format!("{BAD}wrong{BAD:#}"),
+    };
+    text.push_str(&format!(
+        "{verdict}  a log of {}: {} there, {} removed",
+        plural(report.size, "event"),
+        count(report.events),
+        count(report.removed),
+    ));
+    text.push_str(&match report.signed {
+        None => "; it was never signed\n".to_owned(),
+        Some(size) => format!(
+            "; signed up to {}, by {}\n",
+            count(size),
+            plural(report.checkpoints, "checkpoint")
+        ),
+    });
+    if believed && report.signed.is_some() {
+        text.push_str(&format!(
+            "{HINT}hint:{HINT:#} the keys were the store's own word; give --key, and --since with a checkpoint from elsewhere\n"
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use annals::EventId;
+    use annals::proof::FindingKind;
+
+    use super::*;
+
+    #[test]
+    fn findings_are_lines_and_the_verdict_comes_last() {
+        let id: EventId = "01a202b2-c57b-71f3-8a2b-5c0d9e4f1a67".parse().unwrap();
+        let finding = |kind, position, event, what: &str| Finding {
+            kind,
+            position,
+            event,
+            what: what.to_owned(),
+        };
+        let mut report = Report::default();
+        (report.size, report.events, report.removed) = (1_100, 1_000, 98);
+        (report.checkpoints, report.signed) = (11, Some(1_100));
+        let right = human(&report, true);
+        report.findings = vec![
+            finding(
+                FindingKind::Changed,
+                Some(300),
+                Some(id),
+                "the column tenant says \"a\", and the event \"b\"",
+            ),
+            finding(
+                FindingKind::CutOff,
+                Some(1_100),
+                None,
+                "the log ends at 1100, and 1200 events were signed",
+            ),
+            finding(
+                FindingKind::Inserted,
+                Some(u64::MAX),
+                Some(id),
+                "the event was never appended",
+            ),
+        ];
+        report.further = 2_000;
+        let text = format!("{right}\n{}", human(&report, false));
+        insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
+    }
+}
