@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod checkpoint;
 pub(crate) mod config;
 pub(crate) mod doctor;
+pub(crate) mod export_log;
 pub(crate) mod failed;
 pub(crate) mod history;
 pub(crate) mod index;
@@ -44,6 +45,7 @@ pub(crate) async fn run(command: Command, session: Session) -> Result<(), Failur
         Command::Verify(verify) => verify.run(&session).await,
         Command::Prove(prove) => prove.run(&session).await,
         Command::Checkpoint(checkpoint) => checkpoint.run(&session).await,
+        Command::ExportLog(export) => export.run(&session).await,
         Command::Attach(attach) => attach.run(&session).await,
         Command::Detach(detach) => detach.run(&session).await,
         Command::Index(index) => index.run(&session).await,

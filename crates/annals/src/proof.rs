@@ -3,17 +3,20 @@
 //! A [`Signer`] signs the head of a store's log while it grows. [`prove`] writes one
 //! event, its place in the log and a signed head into a file that anyone can check who
 //! has the log's public key and neither this store nor this software. [`verify`] reads a
-//! whole store and says what is not as it was appended.
+//! whole store and says what is not as it was appended. [`export`] writes the log's tiles
+//! for others to serve and to check.
 //!
 //! What is proved: what was in the log when its head was signed, that it was appended in
 //! this order, and that it still says the same. What is not: what an application never
 //! told, or told wrongly; what came after the last signed head; and, where whoever holds
 //! the database also holds the key, anything that no witness has seen.
 
+mod export;
 mod prove;
 mod signer;
 mod verify;
 
+pub use export::{Exported, export};
 pub use prove::prove;
 pub use signer::{Keys, Signer};
 pub use verify::{Finding, FindingKind, Report, VerifyOptions, verify};

@@ -103,6 +103,18 @@ fn what_was_altered_is_named_and_the_exit_status_says_so() {
 }
 
 #[test]
+fn the_log_is_exported_as_files_and_then_what_is_new() {
+    let here = signed();
+    let wrote = here.ok(&["export-log", "served"]);
+    assert_eq!(wrote, "wrote a log of 300 events to served: 3 tiles new\n");
+    let checkpoint = std::fs::read_to_string(here.path("served/checkpoint")).unwrap();
+    assert_eq!(checkpoint, here.ok(&["checkpoint"]));
+    assert_eq!(std::fs::metadata(here.path("served/tile/0/000")).unwrap().len(), 8_192);
+    let again = here.ok(&["export-log", "served", "--json"]);
+    assert_eq!(json(&again), serde_json::json!({ "size": 300, "tiles": 0 }));
+}
+
+#[test]
 fn a_pruned_store_is_verified_too() {
     let here = signed();
     here.ok(&["prune", "--older-than", "1ms"]);

@@ -1,5 +1,6 @@
 //! Proof: signed notes, signers, proofs of events, and what verification finds.
 
+mod golang;
 mod note;
 mod scene;
 mod signer;
