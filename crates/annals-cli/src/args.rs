@@ -6,8 +6,8 @@ use annals::config::Flag;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    attach, checkpoint, config, doctor, export_log, failed, history, index, init, migrate, prove,
-    prune, query, record, recover, serve, stats, tail, up, verify, work,
+    attach, checkpoint, config, doctor, export_log, failed, history, index, init, log, migrate,
+    prove, prune, query, record, recover, serve, stats, tail, up, verify, work,
 };
 use crate::demo;
 
@@ -122,6 +122,9 @@ pub(crate) enum Command {
     Prove(prove::Prove),
     /// Sign the log's head and print it
     Checkpoint(checkpoint::Checkpoint),
+    /// Care for the log's signatures
+    #[command(subcommand)]
+    Log(log::Log),
     /// Write the log's signed head and its hashes as files to be served
     ExportLog(export_log::ExportLog),
     /// Create the tables

@@ -9,6 +9,7 @@ pub(crate) mod failed;
 pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod init;
+pub(crate) mod log;
 pub(crate) mod migrate;
 pub(crate) mod prove;
 pub(crate) mod prune;
@@ -45,6 +46,7 @@ pub(crate) async fn run(command: Command, session: Session) -> Result<(), Failur
         Command::Verify(verify) => verify.run(&session).await,
         Command::Prove(prove) => prove.run(&session).await,
         Command::Checkpoint(checkpoint) => checkpoint.run(&session).await,
+        Command::Log(log) => log.run(&session).await,
         Command::ExportLog(export) => export.run(&session).await,
         Command::Attach(attach) => attach.run(&session).await,
         Command::Detach(detach) => detach.run(&session).await,

@@ -18,5 +18,5 @@ mod verify;
 
 pub use export::{Exported, export};
 pub use prove::prove;
-pub use signer::{Keys, Signer};
+pub use signer::{Keys, RESUMED, Resumed, Signer};
 pub use verify::{Finding, FindingKind, Report, VerifyOptions, verify};

@@ -46,6 +46,8 @@ use crate::url::Options;
 use crate::url::without_secrets;
 
 pub use ledger::{Columns, Held, Kept, Ledger, LedgerRow, Sign, Signing, Standing};
+#[cfg(feature = "proof")]
+pub(crate) use prune::append_system_event;
 pub use prune::{PRUNED, Pruned, prune};
 pub use record::Record;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]

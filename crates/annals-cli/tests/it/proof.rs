@@ -160,3 +160,37 @@ fn the_wrong_things_are_refused_with_what_to_do() {
     assert!(worked.stderr.contains("the log is not signed"), "{worked:?}");
     assert!(worked.stderr.contains("there is none, and the log was signed before"), "{worked:?}");
 }
+
+#[test]
+fn a_restored_store_is_signed_again_when_somebody_says_so() {
+    let here = signed();
+    let key = here.ok(&["checkpoint", "--key"]);
+    let nothing = here.run(&["log", "resume", "--after-restore"]);
+    assert!(nothing.status == 2 && nothing.stderr.contains("nothing keeps it"), "{nothing:?}");
+    alter(&here, "PRAGMA wal_checkpoint(TRUNCATE)");
+    let backup = std::fs::read(here.path("annals-data/store.db")).unwrap();
+    more(&here);
+    // What a restore does: another file, as it was before.
+    for name in ["store.db", "store.db-wal", "store.db-shm"] {
+        let _ = std::fs::remove_file(here.path("annals-data").join(name));
+    }
+    std::fs::write(here.path("annals-data/store.db"), backup).unwrap();
+    let events = std::fs::read(here.path("events.ndjson")).unwrap();
+    assert_eq!(here.feed(&["record"], &events).status, 0);
+    let worked = here.run(&["work", "--drain"]);
+    assert!(worked.stderr.contains("the log is not signed"), "{worked:?}");
+    assert!(worked.stderr.contains("the database is not the one that was signed"), "{worked:?}");
+    let unsure = here.run(&["log", "resume"]);
+    assert!(unsure.status == 2 && unsure.stderr.contains("--after-restore"), "{unsure:?}");
+    let resumed = here.ok(&["log", "resume", "--after-restore"]);
+    assert!(
+        resumed.contains("what was signed up to 600") && resumed.contains("goes on as"),
+        "{resumed}"
+    );
+    assert_ne!(here.ok(&["checkpoint", "--key"]), key, "another log has another key");
+    let told = json(&here.ok(&["query", "--action", "annals.log.resumed", "--json"]));
+    assert_eq!(told["event"]["metadata"]["before"]["size"], 600);
+    assert_eq!(told["event"]["metadata"]["found"]["size"], 600);
+    let verified = here.ok(&["verify"]);
+    assert!(verified.contains("signed up to 601"), "{verified}");
+}

@@ -42,15 +42,20 @@ BEGIN
 END
 $$;
 
--- Keeps what a signer made. Of the checkpoints that are over an hour old the last of
+-- Keeps what a signer made; a `uuid` begins another log. Of the checkpoints that are over an hour old the last of
 -- each hour stays. Once this is committed, so is all that was signed, whatever the
 -- session says of waiting for the disk.
-CREATE FUNCTION annals_log_sign(size bigint, note text, keys text[], copy text) RETURNS void
+CREATE FUNCTION annals_log_sign(size bigint, note text, keys text[], copy text, uuid text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     before timestamptz := coalesce((SELECT max(signed_at) FROM annals_log_checkpoints), '-infinity');
 BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
+    IF uuid IS NOT NULL THEN
+        UPDATE annals_store_meta SET value = uuid WHERE key = 'uuid';
+        DELETE FROM annals_log_keys;
+        DELETE FROM annals_log_checkpoints;
+    END IF;
     INSERT INTO annals_log_keys SELECT unnest(keys) ON CONFLICT DO NOTHING;
     UPDATE annals_log_signer s SET copy = annals_log_sign.copy WHERE s.copy IS DISTINCT FROM annals_log_sign.copy;
     IF note IS NULL THEN
@@ -70,7 +75,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
     UPDATE annals_log_checkpoints c SET note = annals_log_cosign.note WHERE c.size = annals_log_cosign.size
 $$;
 
-REVOKE ALL ON FUNCTION annals_log_copy(), annals_log_lock(), annals_log_sign(bigint, text, text[], text),
+REVOKE ALL ON FUNCTION annals_log_copy(), annals_log_lock(), annals_log_sign(bigint, text, text[], text, text),
     annals_log_cosign(bigint, text) FROM PUBLIC;
 
 UPDATE annals_store_meta SET value = '2' WHERE key = 'schema';

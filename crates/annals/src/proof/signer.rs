@@ -16,6 +16,7 @@
 
 mod keys;
 mod memory;
+mod resume;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,7 @@ use crate::store::{Kept, Signing, Standing, Store};
 
 pub use keys::Keys;
 use memory::Memory;
+pub use resume::{RESUMED, Resumed};
 
 /// Between two looks at the log.
 const PAUSE: Duration = Duration::from_millis(900);
@@ -166,10 +168,15 @@ impl Signer {
         }
         let read = Known {
             keys: self.keys.of(&origin, standing.keys.is_empty())?.into(),
-            memory: Memory::open(self.directory.join(format!("{}.checkpoint", standing.uuid)))?,
+            memory: self.memory_of(standing)?,
             origin,
         };
         Ok(known.insert(read).clone())
+    }
+
+    /// What was signed last here, by the file.
+    fn memory_of(&self, standing: &Standing) -> Result<Memory> {
+        Memory::open(self.directory.join(format!("{}.checkpoint", standing.uuid)))
     }
 
     fn doing(&self) -> String {
@@ -191,6 +198,7 @@ fn signing(origin: &str, standing: &Standing, keys: &[SigningKey]) -> Result<Sig
         note: Some(signed.to_string()),
         keys: known,
         copy: standing.copy.clone(),
+        uuid: None,
     })
 }
 

@@ -105,6 +105,9 @@ pub struct Signing {
     pub keys: Vec<String>,
     /// What tells the database from a copy of it.
     pub copy: String,
+    /// Begins another log: the store's new uuid. Keys and checkpoints of the old one are
+    /// forgotten.
+    pub uuid: Option<String>,
 }
 
 /// What the rows have at a position.

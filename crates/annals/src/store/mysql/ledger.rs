@@ -159,6 +159,12 @@ pub(super) async fn sign(pool: Pool, at: Vec<u64>, sign: Sign) -> Result<Option<
         transaction.rollback().await?;
         return Ok(None);
     };
+    if let Some(uuid) = &signing.uuid {
+        let name = transaction.query("UPDATE annals_store_meta SET value = ? WHERE name = 'uuid'");
+        name.bind(uuid.clone()).execute(&mut *transaction).await?;
+        transaction.query("DELETE FROM annals_log_keys").execute(&mut *transaction).await?;
+        transaction.query("DELETE FROM annals_log_checkpoints").execute(&mut *transaction).await?;
+    }
     for key in &signing.keys {
         let keep = transaction.query("INSERT IGNORE INTO annals_log_keys (name) VALUES (?)");
         keep.bind(key.clone().into_bytes()).execute(&mut *transaction).await?;

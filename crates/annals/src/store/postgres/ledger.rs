@@ -120,9 +120,10 @@ pub(super) async fn sign(pool: Pool, at: Vec<u64>, sign: Sign) -> Result<Option<
         transaction.rollback().await?;
         return Ok(None);
     };
-    let keep = transaction.query("SELECT annals_log_sign($1, $2, $3, $4)");
+    let keep = transaction.query("SELECT annals_log_sign($1, $2, $3, $4, $5)");
     let keep = keep.bind(number(signing.size)).bind(signing.note.clone());
-    keep.bind(signing.keys.clone()).bind(signing.copy.clone()).execute(&mut *transaction).await?;
+    let keep = keep.bind(signing.keys.clone()).bind(signing.copy.clone());
+    keep.bind(signing.uuid.clone()).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(Some(signing))
 }

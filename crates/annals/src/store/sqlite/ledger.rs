@@ -135,6 +135,12 @@ pub(super) fn sign(
         roots.push((size, root_at(size, &mut Reader(&transaction))?));
     }
     let Some(signing) = sign(&standing, &roots)? else { return Ok(None) };
+    if let Some(uuid) = &signing.uuid {
+        transaction
+            .execute("UPDATE annals_store_meta SET value = ?1 WHERE key = 'uuid'", [uuid])?;
+        transaction.execute("DELETE FROM annals_log_keys", [])?;
+        transaction.execute("DELETE FROM annals_log_checkpoints", [])?;
+    }
     if let Some(note) = &signing.note {
         let before = standing.latest.map_or(0, |latest| latest.signed_at.as_micros());
         let now = Timestamp::now().as_micros();

@@ -107,6 +107,17 @@ async fn a_copy_of_the_database_is_not_signed_as_the_same_log() {
     let said = refused(&scene.signer()).await;
     assert!(said.contains("the database is not the one that was signed"), "{said}");
     assert!(said.contains("annals log resume --after-restore"), "{said}");
+
+    // It is meant to go on: nothing got lost, so that it is the same log.
+    let resumed = scene.signer().resume(None).await.unwrap();
+    assert_eq!(resumed.before.unwrap().size, 100);
+    assert_eq!(resumed.after.head().size, 102);
+    assert_eq!(resumed.after.head().origin, scene.signer().origin().await.unwrap());
+    scene.grow(10).await;
+    let report = scene.verify().await;
+    assert_eq!((report.findings, report.signed), (vec![], Some(112)));
+    let again = scene.signer().resume(None).await.unwrap_err();
+    assert!(again.to_string().contains("nothing keeps it from being signed"), "{again}");
 }
 
 #[tokio::test]
@@ -127,15 +138,30 @@ async fn a_log_that_went_back_is_not_signed() {
     scene.append(1).await;
     let said = refused(&scene.signer()).await;
     assert!(said.contains("it has 101 events, and 200 were signed"), "{said}");
-}
 
+    let before = scene.signer().origin().await.unwrap();
+    let key = keys(&scene);
+    let resumed = scene.signer().resume(None).await;
+    let error = resumed.unwrap_err();
+    assert!(error.to_string().contains("a key is of"), "a key file of the old log: {error}");
+    std::fs::remove_file(scene.key_file()).unwrap();
+    let resumed = scene.signer().resume(None).await.unwrap();
+    assert_eq!(resumed.before.unwrap().size, 200);
+    let after = scene.signer().origin().await.unwrap();
+    assert_ne!(before, after, "one log has one root for a size");
+    assert_eq!(resumed.after.head().origin, after);
+    assert!(resumed.after.verify(&key).is_err());
+    scene.grow(10).await;
+    let standing = scene.store.ledger().unwrap().standing().await.unwrap();
+    assert_eq!(standing.keys.len(), 1);
+}
 async fn a_store_of_the_first_version_is_signed_too(database: Database) {
     let Some(mut scene) = Scene::set(database).await else { return };
     scene.append(3).await;
     // As it was before it could be signed.
     let functions = match database {
         Database::Postgres => {
-            "DROP FUNCTION annals_log_copy(), annals_log_lock(), annals_log_sign(bigint, text, text[], text), \
+            "DROP FUNCTION annals_log_copy(), annals_log_lock(), annals_log_sign(bigint, text, text[], text, text), \
              annals_log_cosign(bigint, text);"
         }
         _ => "",
