@@ -27,7 +27,7 @@ pub(crate) use codec::{Stamp, encode, encode_system, write_number, write_produce
 pub use fault::{DecodeError, EventFault};
 pub use id::EventId;
 pub use json::{JsonFault, MAX_DEPTH};
-pub(crate) use json::{MARK, abbreviate, compact_captured, is_verbatim};
+pub(crate) use json::{MARK, abbreviate, compact_captured, is_verbatim, push_unescaped};
 pub(crate) use object::REDACTED;
 pub use object::{Mark, Object};
 pub(crate) use skim::{Column, Skimmed, Span, skim};

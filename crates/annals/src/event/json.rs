@@ -405,6 +405,30 @@ fn special_bytes(word: u64) -> u64 {
     below(word, b' ') | has(b'"') | has(b'\\')
 }
 
+/// Appends what stands for the text between the quotes of a JSON string; false if it
+/// holds an escape of digits, whose pairs of surrogates are serde's.
+pub(crate) fn push_unescaped(raw: &str, out: &mut String) -> bool {
+    let mut rest = raw;
+    while let Some(at) = rest.find('\\') {
+        let letter = match rest.as_bytes().get(at + 1) {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            _ => return false,
+        };
+        out.push_str(&rest[..at]);
+        out.push(letter);
+        rest = &rest[at + 2..];
+    }
+    out.push_str(rest);
+    true
+}
+
 /// What a string that [`Scan::string`] accepted stands for.
 fn unescape(raw: &str) -> String {
     if !raw.contains('\\') {

@@ -3,8 +3,8 @@
 //!
 //! A worker looks at every event, and what it needs are eight short texts. This
 //! walks over the JSON once, checks that it is JSON, and notes where they stand.
-//! It knows the plain case only: compact, each field once and of its type, no
-//! escapes in the texts that are columns. Whatever else comes is left to serde,
+//! It knows the plain case only: compact, each field once and of its type, no escapes
+//! of digits in the texts that are columns. Whatever else comes is left to serde,
 //! which also says what is wrong with it; what is accepted here, serde accepts.
 
 use super::json::{MAX_DEPTH, first_special};
@@ -37,18 +37,21 @@ pub(crate) const COLUMNS: usize = 10;
 /// Where the columns stand.
 pub(crate) type Skimmed = [Span; COLUMNS];
 
-/// Finds the columns of a plain event; `None` if it is not plain, or no event.
-pub(crate) fn skim(text: &str) -> Option<Skimmed> {
+/// Finds the columns of a plain event, and says which of them have escapes: one bit
+/// each, the lowest for the first. `None` if it is not plain, or no event.
+pub(crate) fn skim(text: &str) -> Option<(Skimmed, u16)> {
     u32::try_from(text.len()).ok()?;
-    let mut skim = Skim { bytes: text.as_bytes(), at: 0, found: Skimmed::default(), seen: 0 };
+    let found = Skimmed::default();
+    let mut skim = Skim { bytes: text.as_bytes(), at: 0, found, escaped: 0, seen: 0 };
     skim.fields(Skim::field)?;
-    (skim.at == skim.bytes.len()).then_some(skim.found)
+    (skim.at == skim.bytes.len()).then_some((skim.found, skim.escaped))
 }
 
 struct Skim<'a> {
     bytes: &'a [u8],
     at: usize,
     found: Skimmed,
+    escaped: u16,
     /// The objects with columns that were met, one bit each.
     seen: u8,
 }
@@ -91,7 +94,11 @@ impl<'a> Skim<'a> {
     /// Notes where a text stands.
     fn column(&mut self, column: Column) -> Option<()> {
         let start = self.at + 1;
-        self.plain_string()?;
+        let special = first_special(self.bytes, start)?;
+        self.string()?;
+        if special != self.at - 1 {
+            self.escaped |= 1 << column as u16;
+        }
         let span = &mut self.found[column as usize];
         if *span != Span::default() {
             return None;

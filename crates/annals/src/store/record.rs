@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::event::{Column, DecodeError, EventId, Skimmed, Span, Timestamp, skim};
+use crate::event::{Column, DecodeError, EventId, Skimmed, Span, Timestamp, push_unescaped, skim};
 
 /// An encoded event and the columns by which stores find it.
 ///
@@ -32,9 +32,35 @@ impl Record {
         let text = String::from_utf8(body)
             .map_err(|error| DecodeError::field("event", error.utf8_error()))?;
         match skim(&text) {
-            Some(columns) => Self::of(text.len(), text, columns),
+            Some((columns, 0)) => Self::of(text.len(), text, columns),
+            Some((columns, escaped)) => Self::decode_escaped(text, columns, escaped),
             None => Self::decode_any(text),
         }
+    }
+
+    /// Takes the columns of a plain event of which some have escapes, such as the names of
+    /// PHP's classes: what these say goes behind the body.
+    fn decode_escaped(
+        text: String,
+        mut columns: Skimmed,
+        escaped: u16,
+    ) -> Result<Self, DecodeError> {
+        let (body, mut behind) = (text.len(), String::new());
+        for (column, span) in columns.iter_mut().enumerate() {
+            if escaped & (1 << column) == 0 {
+                continue;
+            }
+            let start = body + behind.len();
+            let said = text_at(&text, *span).is_some_and(|raw| push_unescaped(raw, &mut behind));
+            let end = u32::try_from(body + behind.len());
+            let (true, Ok(start), Ok(end)) = (said, u32::try_from(start), end) else {
+                return Self::decode_any(text);
+            };
+            *span = Span { start, end };
+        }
+        let mut text = text;
+        text.push_str(&behind);
+        Self::of(body, text, columns)
     }
 
     /// Finds the columns of an event that is not of the plain kind, and says what

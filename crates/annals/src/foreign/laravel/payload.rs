@@ -7,6 +7,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::event::push_unescaped;
+
 /// A row, borrowed from its text where nothing is escaped there.
 #[derive(Default)]
 pub(super) struct Payload<'a> {
@@ -134,10 +136,15 @@ fn values<'de, E: serde::de::Error>(name: &str, raw: &'de RawValue) -> Result<Va
 
 /// What a quoted text says.
 fn string(json: &str) -> Option<Cow<'_, str>> {
-    if !json.contains('\\') {
-        return json.get(1..json.len() - 1).map(Cow::Borrowed);
+    let raw = json.get(1..json.len() - 1)?;
+    if !raw.contains('\\') {
+        return Some(Cow::Borrowed(raw));
     }
-    serde_json::from_str::<String>(json).ok().map(Cow::Owned)
+    let mut text = String::with_capacity(raw.len());
+    match push_unescaped(raw, &mut text) {
+        true => Some(Cow::Owned(text)),
+        false => serde_json::from_str::<String>(json).ok().map(Cow::Owned),
+    }
 }
 
 fn shortened(json: &str) -> String {

@@ -4,6 +4,7 @@ use annals::foreign::laravel::{COLUMNS, Laravel};
 use annals::foreign::{Secrets, Zone};
 use annals::{Event, EventId, Timestamp};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{column, fixture, payloads};
 
@@ -170,4 +171,20 @@ fn what_is_no_row_is_refused_with_the_reason() {
     }
     let refused = laravel.encode(b"\xff\xfe").unwrap_err();
     assert!(refused.contains("UTF-8"), "{refused}");
+}
+
+/// What was stored once is found again by its id and its bytes, whichever version reads
+/// the list: they are these for ever.
+#[test]
+fn the_bytes_of_what_a_real_application_pushed_never_change() {
+    let text = std::fs::read_to_string(fixture("redis_payloads.jsonl")).unwrap();
+    let mut hash = Sha256::new();
+    let laravel = Laravel::default();
+    let encoded = text.lines().filter_map(|line| laravel.encode(line.as_bytes()).ok());
+    let count = encoded.map(|(id, body)| hash.update([id.as_bytes(), &body[..]].concat())).count();
+    let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        (count, hash.as_str()),
+        (150, "b6f3d562710bb32f0aa0c9d9dafd477ba028b399959053c00e7c20c2e66afc45")
+    );
 }
