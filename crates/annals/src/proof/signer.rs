@@ -103,11 +103,7 @@ impl Signer {
         let known = self.known(&standing)?;
         let (doing, keys) = (self.doing(), Arc::clone(&known.keys));
         let (origin, memory) = (known.origin.clone(), known.memory.last().cloned());
-        let at = [memory.as_ref(), latest(&standing)?.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|last| last.head().size)
-            .collect();
+        let at = memory.iter().map(|last| last.head().size).collect();
         let make = move |standing: &Standing, roots: &[(u64, Hash)]| {
             // Another signer was faster.
             if standing.latest.as_ref().is_some_and(|latest| latest.size >= standing.size) {

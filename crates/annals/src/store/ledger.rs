@@ -36,7 +36,7 @@ pub trait Ledger: Send + Sync {
     async fn strays(&self, limit: usize) -> Result<Vec<LedgerRow>>;
 
     /// Signs: hands the log as it stands to `sign`, together with the roots at the sizes
-    /// `at`, and keeps the checkpoint that it makes, all in one transaction that no other
+    /// `at` and at that of the last checkpoint, as far as the log has them, and keeps the checkpoint that it makes, all in one transaction that no other
     /// signer is in. Nothing is kept if it makes none. Answers what `sign` answered once
     /// that is durable.
     ///
@@ -81,6 +81,15 @@ pub struct Standing {
     pub keys: Vec<String>,
     /// The last checkpoint that was kept.
     pub latest: Option<Kept>,
+}
+
+impl Standing {
+    /// The sizes of which a signer wants to know the roots, and which the log has.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn sizes(&self, at: &[u64]) -> Vec<u64> {
+        let latest = self.latest.as_ref().map(|latest| latest.size);
+        at.iter().copied().chain(latest).filter(|size| *size <= self.size).collect()
+    }
 }
 
 /// A checkpoint that a store keeps.

@@ -112,8 +112,8 @@ pub(super) async fn sign(pool: Pool, at: Vec<u64>, sign: Sign) -> Result<Option<
     let mut transaction = pool.begin("BEGIN").await?;
     transaction.query("SELECT annals_log_lock()").execute(&mut *transaction).await?;
     let standing = standing_in(&mut transaction).await?;
-    let mut roots = Vec::with_capacity(at.len());
-    for size in at.into_iter().filter(|size| *size <= standing.size) {
+    let mut roots = Vec::new();
+    for size in standing.sizes(&at) {
         roots.push((size, tiles::root_at(&mut transaction, size).await?));
     }
     let Some(signing) = sign(&standing, &roots)? else {

@@ -130,8 +130,8 @@ pub(super) fn sign(
 ) -> Result<Option<Signing>, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let standing = standing_in(&transaction, path)?;
-    let mut roots = Vec::with_capacity(at.len());
-    for &size in at.iter().filter(|size| **size <= standing.size) {
+    let mut roots = Vec::new();
+    for size in standing.sizes(at) {
         roots.push((size, root_at(size, &mut Reader(&transaction))?));
     }
     let Some(signing) = sign(&standing, &roots)? else { return Ok(None) };

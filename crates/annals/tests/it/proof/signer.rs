@@ -15,6 +15,7 @@ on_each_database! {
     every_event_is_proved_by_a_file_that_says_it_all
     keys_that_are_not_this_logs_are_refused
     a_store_of_the_first_version_is_signed_too
+    signers_side_by_side_sign_one_root_for_a_size
 }
 
 /// The file of a SQLite store.
@@ -177,4 +178,41 @@ async fn a_store_of_the_first_version_is_signed_too(database: Database) {
     scene.grow(10).await;
     let report = scene.verify().await;
     assert_eq!((report.findings, report.signed), (vec![], Some(13)));
+}
+
+async fn signers_side_by_side_sign_one_root_for_a_size(database: Database) {
+    let Some(mut scene) = Scene::set(database).await else { return };
+    scene.grow(1).await;
+    let key = std::fs::read_to_string(scene.key_file()).unwrap();
+    let mut signers = tokio::task::JoinSet::new();
+    for machine in 0..3 {
+        // Each on a machine of its own, with a memory of its own.
+        let directory = scene.directory.path().join(format!("machine {machine}"));
+        let store = store::open(&scene.url).await.unwrap();
+        let keys = Keys::Given(key.clone());
+        let signer = Signer::new(store, "shop.example/audit", keys, directory).unwrap();
+        signers.spawn(async move {
+            let mut signed = Vec::new();
+            for _ in 0..60 {
+                signed.extend(signer.sign().await.unwrap());
+                tokio::task::yield_now().await;
+            }
+            signed
+        });
+    }
+    for _ in 0..40 {
+        scene.append(3).await;
+    }
+    let mut roots = std::collections::HashMap::new();
+    while let Some(signed) = signers.join_next().await {
+        for signed in signed.unwrap() {
+            let head = signed.head().clone();
+            let other = roots.insert(head.size, head.root);
+            assert!(other.is_none(), "size {} was signed twice", head.size);
+        }
+    }
+    scene.signer().sign().await.unwrap();
+    let report = scene.verify().await;
+    assert_eq!((report.findings, report.signed), (vec![], Some(121)));
+    assert!(report.checkpoints > roots.len() as u64);
 }
