@@ -122,7 +122,7 @@ pub(crate) enum Command {
     Prove(prove::Prove),
     /// Sign the log's head and print it
     Checkpoint(checkpoint::Checkpoint),
-    /// Care for the log's signatures
+    /// Care for the log's keys and signatures
     #[command(subcommand)]
     Log(log::Log),
     /// Write the log's signed head and its hashes as files to be served

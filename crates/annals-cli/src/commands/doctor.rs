@@ -1,6 +1,7 @@
 //! `annals doctor`: is the installation sound?
 
 mod mysql;
+pub(crate) use mysql::is_one as is_mysql;
 mod postgres;
 mod redis;
 
@@ -305,6 +306,9 @@ async fn store(session: &Session, findings: &mut Vec<Finding>) {
         }
     });
     findings.extend(promises(url, &what).await);
+    if is_mysql(url) {
+        findings.extend(mysql::months(url, &what).await);
+    }
 }
 
 /// What is wrong with the database file itself; names the version of its tables

@@ -3,12 +3,14 @@
 use annals::roles::{self, ROLES};
 use annals::store;
 use annals::store::laravel::AuditsTable;
+use annals::store::mysql::MysqlStore;
 use annals::url::without_secrets;
 use clap::Args;
 use serde_json::json;
 
+use super::doctor;
 use crate::failure::Failure;
-use crate::render::style::HINT;
+use crate::render::style::{HINT, WARN};
 use crate::session::{Session, shown_url};
 
 /// Create the tables
@@ -39,9 +41,21 @@ impl Migrate {
             // As with the transports.
             store.stats().await?;
             ready(session, "store", store.url())?;
+            if doctor::is_mysql(store.url()) {
+                make_months(session).await?;
+            }
         }
         if self.roles { make_roles(session).await } else { Ok(()) }
     }
+}
+
+/// Makes the months to come. Where that cannot be, the store works all the same.
+async fn make_months(session: &Session) -> Result<(), Failure> {
+    let store = MysqlStore::open(&session.config.store).await?;
+    if let Err(error) = store.make_months().await {
+        session.out.note(format!("{WARN}note:{WARN:#} {error}"));
+    }
+    Ok(())
 }
 
 fn ready(session: &Session, what: &'static str, url: &str) -> Result<(), Failure> {

@@ -44,9 +44,14 @@ impl Verify {
         let mut options = VerifyOptions::default();
         options.keys.clone_from(&self.key);
         if options.keys.is_empty() {
-            // What signs here is believed before what the store says of itself.
+            // What signs here is believed before what the store says of itself, unless
+            // keys that are not here any more have signed too.
             let signer = session.signer_of(Arc::clone(&store))?;
-            options.keys = signer.verifiers().await.unwrap_or_default();
+            let here = signer.verifiers().await.unwrap_or_default();
+            let told = store.ledger()?.standing().await?.keys;
+            if told.iter().all(|told| here.iter().any(|key| key.to_string() == *told)) {
+                options.keys = here;
+            }
         }
         let believed = options.keys.is_empty();
         for path in &self.since {

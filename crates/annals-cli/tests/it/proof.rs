@@ -194,3 +194,35 @@ fn a_restored_store_is_signed_again_when_somebody_says_so() {
     let verified = here.ok(&["verify"]);
     assert!(verified.contains("signed up to 601"), "{verified}");
 }
+
+#[test]
+fn a_key_is_changed_while_both_sign() {
+    use std::io::Write;
+    let here = signed();
+    let old = here.ok(&["checkpoint", "--key"]);
+    let files = std::fs::read_dir(here.path("annals-data/log")).unwrap().flatten();
+    let file =
+        files.map(|file| file.path()).find(|path| path.extension().is_some_and(|end| end == "key"));
+    let file = file.unwrap();
+    let new = here.ok(&["log", "new-key"]);
+    let mut both = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+    both.write_all(new.as_bytes()).unwrap();
+    more(&here);
+    let keys = here.ok(&["checkpoint", "--key"]);
+    let next = keys.lines().find(|key| *key != old.trim()).unwrap();
+    assert_eq!(
+        here.ok(&["checkpoint"]).lines().filter(|line| line.starts_with('\u{2014}')).count(),
+        2
+    );
+    std::fs::write(&file, new).unwrap();
+    more(&here);
+    // Who has the one key believes what it signed, who has both believes all.
+    let verified = here.ok(&["verify", "--key", old.trim(), "--key", next]);
+    assert!(verified.contains("signed up to 900"), "{verified}");
+    assert!(
+        here.ok(&["verify"]).contains("the store's own word"),
+        "the old key is not here any more"
+    );
+    let last = here.ok(&["checkpoint"]);
+    assert_eq!(last.lines().filter(|line| line.starts_with('\u{2014}')).count(), 1);
+}

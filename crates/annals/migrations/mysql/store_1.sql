@@ -14,7 +14,7 @@ INSERT IGNORE INTO annals_store_meta (name, value) VALUES ('uuid', UUID());
 
 -- The events, by time, since their ids begin with it. `body` holds their exact bytes
 -- and is never rewritten; the other columns are an index over it. A partition a month,
--- made ahead of it; what is before the store's first month lies in `past`, and what is
+-- made long ahead; what is before the store's first month lies in `past`, and what is
 -- beyond the last that was made in `future`.
 CREATE TABLE IF NOT EXISTS annals_events (
     id          BINARY(16)     NOT NULL,
@@ -107,6 +107,48 @@ CREATE TABLE IF NOT EXISTS annals_log_head (
 ) ENGINE = InnoDB;
 INSERT IGNORE INTO annals_log_head (one, size, events, bytes) VALUES (1, 0, 0, 0);
 
+-- Makes the months up to three years ahead, once less than one year of them is left, and
+-- for the empty table. Nobody calls it while events come in: a server that is killed while
+-- it changes the partitions of a table may lose the table, or what was to be moved from
+-- one partition to another (seen on MariaDB 10.11, in one of 60 such kills). So nothing is
+-- ever moved: events that lie in `future` are in the way, and all is left as it is.
+DROP PROCEDURE IF EXISTS annals_make_months;
+CREATE PROCEDURE annals_make_months(OUT in_the_way BOOLEAN)
+MODIFIES SQL DATA SQL SECURITY INVOKER
+BEGIN
+    DECLARE this, next, newest DATE;
+    DECLARE made LONGTEXT CHARACTER SET ascii DEFAULT '';
+    SET this = DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-01');
+    SET newest = (SELECT MAX(STR_TO_DATE(CONCAT(SUBSTR(p.partition_name, 2), '_01'), '%Y_%m_%d'))
+        FROM information_schema.partitions p
+        WHERE p.table_schema = DATABASE() AND p.table_name = 'annals_events'
+            AND p.partition_name REGEXP '^m[0-9]{4}_[0-9]{2}$');
+    SET next = COALESCE(newest + INTERVAL 1 MONTH, this);
+    SET in_the_way = FALSE;
+    IF newest IS NULL OR newest < this + INTERVAL 12 MONTH THEN
+        SET in_the_way = EXISTS (SELECT 1 FROM annals_events PARTITION (future));
+    ELSE
+        SET next = NULL;
+    END IF;
+    IF next IS NOT NULL AND NOT in_the_way THEN
+        IF newest IS NULL THEN
+            SET made = CONCAT('PARTITION past VALUES LESS THAN (X''',
+                LPAD(HEX(TIMESTAMPDIFF(SECOND, '1970-01-01', this) * 1000), 12, '0'), REPEAT('0', 20), '''), ');
+        END IF;
+        WHILE next <= this + INTERVAL 36 MONTH DO
+            SET made = CONCAT(made, 'PARTITION ', DATE_FORMAT(next, 'm%Y_%m'), ' VALUES LESS THAN (X''',
+                LPAD(HEX(TIMESTAMPDIFF(SECOND, '1970-01-01', next + INTERVAL 1 MONTH) * 1000), 12, '0'),
+                REPEAT('0', 20), '''), ');
+            SET next = next + INTERVAL 1 MONTH;
+        END WHILE;
+        SET @annals_step = CONCAT('ALTER TABLE annals_events REORGANIZE PARTITION future INTO (', made,
+            'PARTITION future VALUES LESS THAN (MAXVALUE))');
+        PREPARE annals_step FROM @annals_step;
+        EXECUTE annals_step;
+        DEALLOCATE PREPARE annals_step;
+    END IF;
+END;
+
 -- Takes the month that is listed and counted out of the events, and answers what went
 -- with it; nothing if there is none, or somebody else was faster. Each statement that
 -- changes a table is a commit, so that this may end between any two of them: whoever
@@ -183,5 +225,7 @@ CREATE OR REPLACE SQL SECURITY INVOKER VIEW annals_trail AS
         JSON_EXTRACT(CONVERT(e.body USING utf8mb4), '$.new_values') AS new_values,
         CONVERT(e.body USING utf8mb4) AS event
     FROM annals_events e JOIN annals_appends a ON a.number = e.append;
+
+CALL annals_make_months(@annals_in_the_way);
 
 INSERT IGNORE INTO annals_store_meta (name, value) VALUES ('schema', '1');

@@ -218,7 +218,8 @@ fn refuse_strangers(doing: &str, standing: &Standing, keys: &[SigningKey]) -> Re
     let found =
         format!("the log is signed by {}, and not by the key given here", standing.keys.join(", "));
     Err(Error::new(ErrorKind::Usage, doing, found).hint(
-        "give all workers of a store the same key, or add this one with `annals log add-key`",
+        "give all workers of a store the same key; to change it, put the new one beside the old one in \
+         their file",
     ))
 }
 

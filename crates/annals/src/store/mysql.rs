@@ -6,8 +6,8 @@
 //! reading never waits for appends, nor they for reading.
 //!
 //! Events lie in a partition a month, by the time in their ids. Partitions are made
-//! ahead of their months; if that fails, what belongs there lies in the last one, which
-//! takes everything, and is found all the same.
+//! years ahead, with the table or by [`MysqlStore::make_months`]; what comes after them
+//! lies in the last one, which takes everything, and is found all the same.
 
 mod append;
 mod drop;
@@ -31,7 +31,7 @@ use super::{
     Along, Appended, Appender, Kept, Ledger, LedgerRow, LogCheck, PrunePlan, Record, Removed, Sign,
     Signing, Standing, Store, StoreStats, Stored,
 };
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
 use crate::log::{Hash, Place, Tiles};
 use crate::mysql::Server;
@@ -107,6 +107,35 @@ impl MysqlStore {
     pub async fn explain(&self, query: Query) -> Result<String> {
         let walk = Walk::begin(query)?;
         self.server().await?.call("explain a query of", move |pool| walk.explain(pool)).await
+    }
+
+    /// Makes the months up to three years ahead, if less than one year is left of them. To
+    /// be called when nothing is written, after a backup: a MariaDB server that is killed
+    /// while it changes a table may lose it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if events lie beyond the months that are there: they would have
+    /// to be moved. Otherwise what the server says.
+    pub async fn make_months(&self) -> Result<()> {
+        let server = self.server().await?;
+        if server.brief("make the coming months of", partitions::make).await? {
+            let found = "events lie beyond the months that are made, and are not moved from there";
+            return Err(Error::new(
+                ErrorKind::Usage,
+                server.doing("make the coming months of"),
+                found,
+            )
+            .hint("they are found and pruned all the same; docs/mysql.md says how to move them"));
+        }
+        Ok(())
+    }
+
+    /// The time up to which each month has a place of its own; `None` if none has.
+    ///
+    /// # Errors
+    /// If the server cannot be asked.
+    pub async fn months_until(&self) -> Result<Option<Timestamp>> {
+        self.server().await?.brief("read the months of", partitions::until).await
     }
 
     /// Recomputes every leaf of the log from the events and tombstones, and compares

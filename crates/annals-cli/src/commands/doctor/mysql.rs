@@ -1,11 +1,13 @@
 //! What a MariaDB or MySQL server promises.
 
+use annals::Timestamp;
+use annals::store::mysql::MysqlStore;
 use annals::transport::mysql::Promises;
 
 use super::{Finding, Verdict};
 
 /// Whether a URL names something in such a server.
-pub(super) fn is_one(url: &str) -> bool {
+pub(crate) fn is_one(url: &str) -> bool {
     let url = url.strip_prefix("symfony+").unwrap_or(url);
     url.starts_with("mysql:") || url.starts_with("mariadb:")
 }
@@ -28,6 +30,31 @@ pub(super) async fn findings(url: &str, what: &str) -> Vec<Finding> {
     }
     findings.push(durability(what, promises));
     findings
+}
+
+/// How many milliseconds before its last month ends a store should get more: 90 days.
+const NEAR: i64 = 90 * 86_400_000;
+
+/// For how long the store's months are made, if that is not for long.
+pub(super) async fn months(url: &str, what: &str) -> Option<Finding> {
+    let until = match MysqlStore::open_existing(url).await {
+        Ok(store) => store.months_until().await,
+        Err(error) => Err(error),
+    };
+    let found = match until {
+        // What is wrong with the store itself was said already.
+        Err(_) => return None,
+        Ok(None) => "events have no months of their own".to_owned(),
+        Ok(Some(until)) if until.as_millis() - Timestamp::now().as_millis() > NEAR => return None,
+        Ok(Some(until)) => {
+            format!("events have months of their own until {}", &until.to_string()[..10])
+        }
+    };
+    let found = format!("{found}: later ones are pruned row by row");
+    Some(
+        Finding::new(Verdict::Warn, what, found)
+            .hint("after a backup, run `annals migrate` while nothing is written"),
+    )
 }
 
 /// What a crash loses of what was committed.

@@ -18,7 +18,6 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::super::batch::Batch;
 use super::super::{Along, Appended, Record};
 use super::memory::Memory;
-use super::partitions;
 use super::read::{event_id, ids_as_json};
 use super::tiles::{self, Written};
 use crate::error::{Error, ErrorKind};
@@ -80,7 +79,6 @@ pub(super) async fn append(
     along: Option<Along>,
 ) -> Result<Option<Vec<Appended>>, Failure> {
     let mut batch = Batch::of(&records)?;
-    make_partitions(&pool, &batch, &memory).await;
     let mut tries = 0;
     while !batch.rows().is_empty() {
         tries += 1;
@@ -100,17 +98,6 @@ pub(super) async fn append(
         }
     }
     Ok(along.is_none().then(|| batch.answers()))
-}
-
-/// So that the first append of a month finds its partition made. If that cannot be, it
-/// is no reason to store nothing.
-async fn make_partitions(pool: &Pool, batch: &Batch<'_>, memory: &Memory) {
-    let Some(last) = batch.ids().last() else { return };
-    if memory.wants_partitions(last.millis())
-        && let Ok(until) = partitions::make_ahead(pool).await
-    {
-        memory.keep_made_until(until);
-    }
 }
 
 /// Finds out which of the records are stored or pruned.

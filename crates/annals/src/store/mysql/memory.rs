@@ -2,19 +2,12 @@
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use crate::log::Edge;
 use crate::mysql::Pool;
 
 /// Numbers of appends that a handle draws at a time.
 const BLOCK: i64 = 1_000;
-
-/// How many milliseconds before a month begins its partition is made: a week.
-const NEAR: i64 = 7 * 86_400_000;
-
-/// How long a handle waits before it tries again to make partitions.
-const PAUSE: Duration = Duration::from_secs(60);
 
 /// Shared by the appends of a handle.
 #[derive(Debug, Default)]
@@ -26,10 +19,6 @@ struct Remembered {
     edge: Option<Edge>,
     /// Numbers of appends that are drawn and not used.
     numbers: Range<i64>,
-    /// The millisecond up to which partitions are made.
-    made_until: i64,
-    /// When they were last tried to be made.
-    tried: Option<Instant>,
 }
 
 impl Memory {
@@ -59,20 +48,5 @@ impl Memory {
 
     pub(super) fn keep_edge(&self, edge: Edge) {
         self.lock().edge = Some(edge);
-    }
-
-    /// Whether it is time to see to it that there is a partition for what comes after this millisecond.
-    pub(super) fn wants_partitions(&self, millis: i64) -> bool {
-        let mut remembered = self.lock();
-        let wants = millis >= remembered.made_until - NEAR
-            && remembered.tried.is_none_or(|tried| tried.elapsed() >= PAUSE);
-        if wants {
-            remembered.tried = Some(Instant::now());
-        }
-        wants
-    }
-
-    pub(super) fn keep_made_until(&self, millis: i64) {
-        self.lock().made_until = millis;
     }
 }

@@ -1,19 +1,13 @@
-//! Partitions, a month each, made ahead of their months.
+//! Partitions, a month each, made long ahead of their months.
 //!
 //! `past` is what lies before the first month, `future` what lies after the last one
 //! that was made: no event is without a place, and no client's clock makes partitions.
-//! There is one more a month, and pruned ones stay, without their rows. Making one changes
-//! the table, for which the server waits until nobody is at it, and lets nobody begin
-//! meanwhile: so it is tried for a second, and again another time.
+//! Pruned ones stay, without their rows. Making one changes the table, and a MariaDB
+//! server that is killed while it does so may lose the table: so it is done for years at
+//! once, for the empty table or when somebody asks for it, and never by a worker.
 
-use sqlx::{AssertSqlSafe, Executor};
-
-use super::read::first_of;
-use super::tiles::hex;
+use crate::event::Timestamp;
 use crate::mysql::{Connection, Pool};
-
-/// Partitions that are made at once, at most: of the months since a worker ran last.
-const MADE: usize = 24;
 
 /// A month, counted from January of the year 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,36 +40,27 @@ impl Month {
     pub(super) fn next(self) -> Self {
         Self(self.0 + 1)
     }
-
-    /// Up to which id it reaches, as the statement has it.
-    fn bound(self) -> String {
-        format!(
-            "PARTITION {} VALUES LESS THAN (X'{}')",
-            self.name(),
-            hex(&first_of(self.next().millis()))
-        )
-    }
 }
 
-/// Makes the partitions of this month and the next; answers the millisecond up to which
-/// they are made now.
-pub(super) async fn make_ahead(pool: &Pool) -> sqlx::Result<i64> {
-    const NOW: &str = "SELECT CAST(EXTRACT(YEAR_MONTH FROM UTC_TIMESTAMP()) AS SIGNED)";
+/// Makes the months ahead, if few are left; answers whether events lie where they would be.
+pub(super) async fn make(pool: Pool) -> sqlx::Result<bool> {
     let mut connection = pool.connect().await?;
-    let now: i64 = connection.scalar(NOW).fetch_one(&mut *connection).await?;
-    let now = Month(now / 100 * 12 + now % 100 - 1);
-    let newest = made(&mut connection).await?.into_iter().max();
-    let wanted = now.next();
-    if newest.is_none_or(|newest| newest < wanted) {
-        let change = split(newest, now);
-        // Another process may be doing the same: then this one is told that there is
-        // such a partition, or that it took too long.
-        let short = format!("SET SESSION lock_wait_timeout = 1; {change}");
-        connection.execute(AssertSqlSafe(short)).await?;
-        connection.execute(AssertSqlSafe(pool.settings().of_session())).await?;
-    }
+    connection
+        .query("CALL annals_make_months(@annals_in_the_way)")
+        .execute(&mut *connection)
+        .await?;
+    let in_the_way = connection.scalar("SELECT CAST(@annals_in_the_way AS SIGNED)");
+    let in_the_way: i64 = in_the_way.fetch_one(&mut *connection).await?;
     connection.commit().await?;
-    Ok(newest.map_or(wanted, |newest| newest.max(wanted)).next().millis())
+    Ok(in_the_way != 0)
+}
+
+/// The time up to which there are months; `None` if there are none.
+pub(super) async fn until(pool: Pool) -> sqlx::Result<Option<Timestamp>> {
+    let mut connection = pool.connect().await?;
+    let newest = made(&mut connection).await?.into_iter().max();
+    connection.commit().await?;
+    Ok(newest.and_then(|month| Timestamp::from_micros(month.next().millis() * 1000)))
 }
 
 /// The months that have a partition.
@@ -84,24 +69,6 @@ pub(super) async fn made(connection: &mut Connection) -> sqlx::Result<Vec<Month>
          WHERE table_schema = DATABASE() AND table_name = 'annals_events'";
     let known: Vec<String> = connection.scalar(KNOWN).fetch_all(&mut **connection).await?;
     Ok(known.iter().filter_map(|name| Month::of_name(name)).collect())
-}
-
-/// The statement that splits `future`.
-fn split(newest: Option<Month>, now: Month) -> String {
-    let first = newest.map_or(now, Month::next);
-    let months = (first.0..=now.next().0).map(Month);
-    let left_out = months.clone().count().saturating_sub(MADE);
-    let past = match newest {
-        // Before the store's first month.
-        None => format!("PARTITION past VALUES LESS THAN (X'{}'), ", hex(&first_of(now.millis()))),
-        Some(_) => String::new(),
-    };
-    let bounds: Vec<String> = months.skip(left_out).map(Month::bound).collect();
-    format!(
-        "ALTER TABLE annals_events REORGANIZE PARTITION future INTO \
-         ({past}{}, PARTITION future VALUES LESS THAN (MAXVALUE))",
-        bounds.join(", ")
-    )
 }
 
 #[cfg(test)]
@@ -122,19 +89,5 @@ mod tests {
         }
         assert_eq!(Month::of_name("m2026_12").unwrap().next().name(), "m2027_01");
         assert_eq!(Month::of_name("future"), None);
-    }
-
-    #[test]
-    fn only_months_that_are_missing_are_made() {
-        let month = |name| Month::of_name(name).unwrap();
-        let new = split(None, month("m2026_11"));
-        assert!(new.contains("(PARTITION past VALUES LESS THAN (X'"), "{new}");
-        assert!(new.contains("m2026_11") && new.contains("m2026_12") && !new.contains("m2027"));
-        let later = split(Some(month("m2026_11")), month("m2026_12"));
-        assert!(!later.contains("past") && !later.contains("m2026_11"), "{later}");
-        // January ends with 2027-02-01T00:00:00Z, 1,801,440,000,000 ms after 1970.
-        assert!(later.contains("PARTITION m2027_01 VALUES LESS THAN (X'01a36e30f800"), "{later}");
-        let much_later = split(Some(month("m1999_01")), month("m2026_11"));
-        assert_eq!(much_later.matches("PARTITION m").count(), MADE);
     }
 }

@@ -100,71 +100,63 @@ async fn events_go_to_the_partition_of_their_month() {
     let Some(server) = required(Mariadb::shared()) else { return };
     let place = Place::on(server);
     let store = place.store().await;
-    // This month and the next are made ahead; no clock of a client makes others.
+    // Three years are made with the table; no clock of a client makes others.
     let times = [
         month(-3),
         month(0),
         month(1),
-        month(4),
+        month(36),
+        month(37),
         "1999-12-31T23:59:59.999999Z".to_owned(),
         "9999-01-01T00:00:00Z".to_owned(),
     ];
     let batch: Vec<Record> = times.iter().zip(0..).map(|(time, n)| event_at(time, n)).collect();
     let answers = append(&store, &batch).await;
-    assert_eq!(positions(&answers), (0..6).map(Some).collect::<Vec<_>>());
+    assert_eq!(positions(&answers), (0..7).map(Some).collect::<Vec<_>>());
     let name = |months: i32| format!("m{}", month(months)[..7].replace('-', "_"));
-    for (partition, events) in
-        [("past".to_owned(), "2"), (name(0), "1"), (name(1), "1"), ("future".to_owned(), "2")]
-    {
-        let count = format!("SELECT COUNT(*) FROM annals_events PARTITION ({partition})");
-        assert_eq!(sql(server, &place, &count), events, "{partition}");
+    let in_partition = |partition: &str| {
+        sql(server, &place, &format!("SELECT COUNT(*) FROM annals_events PARTITION ({partition})"))
+    };
+    for months in [0, 1, 36] {
+        assert_eq!(in_partition(&name(months)), "1", "{months}");
     }
+    assert_eq!((in_partition("past"), in_partition("future")), ("2".to_owned(), "2".to_owned()));
     let many: Vec<Record> =
         (1971..2140).map(|year| event_at(&format!("{year}-06-01T00:00:00Z"), 0)).collect();
     append(&place.store().await, &many).await;
+    // `past`, this month and 36 more, `future`.
     let partitions = "SELECT COUNT(*) FROM information_schema.partitions \
                       WHERE table_schema = DATABASE() AND table_name = 'annals_events'";
-    assert_eq!(sql(server, &place, partitions), "4");
-    place.check().await.unwrap();
-
-    // Time goes by: what was too far ahead gets its month when that is made.
-    let earlier = format!(
-        "ALTER TABLE annals_events REORGANIZE PARTITION past, {}, {}, future INTO \
-         (PARTITION past VALUES LESS THAN (X'{:012x}00000000000000000000'), \
-          PARTITION {} VALUES LESS THAN (X'{:012x}00000000000000000000'), \
-          PARTITION future VALUES LESS THAN (MAXVALUE))",
-        name(0),
-        name(1),
-        month(-2).parse::<Timestamp>().unwrap().as_millis(),
-        name(-2),
-        month(-1).parse::<Timestamp>().unwrap().as_millis(),
-    );
-    sql(server, &place, &earlier);
-    append(&place.store().await, &[event_at(&month(0), 77)]).await;
-    assert_eq!(sql(server, &place, partitions), "6");
-    for (months, events) in [(-2, "0"), (-1, "0"), (0, "2"), (1, "1")] {
-        let count = format!("SELECT COUNT(*) FROM annals_events PARTITION ({})", name(months));
-        assert_eq!(sql(server, &place, &count), events, "{months}");
-    }
+    assert_eq!(sql(server, &place, partitions), "39");
+    store.make_months().await.unwrap();
+    assert_eq!(sql(server, &place, partitions), "39", "there are enough");
     place.check().await.unwrap();
 }
 
-/// Someone who reads for long keeps partitions from being made, and nobody from
-/// appending.
+/// Years later there are more months to be made: when somebody says so, and if nothing
+/// has to be moved for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partition_that_cannot_be_made_keeps_nothing_out() {
+async fn more_months_are_made_where_nothing_has_to_be_moved() {
     let Some(server) = required(Mariadb::shared()) else { return };
     let place = Place::on(server);
     let store = place.store().await;
-    let reader = sqlx::MySqlPool::connect(&place.url).await.unwrap();
-    let mut reading = reader.begin().await.unwrap();
-    sqlx::query("SELECT * FROM annals_events").execute(&mut *reading).await.unwrap();
-    append(&store, &[event_at(&month(0), 1)]).await;
-    let kept = "SELECT COUNT(*) FROM annals_events PARTITION (future)";
-    assert_eq!(sql(server, &place, kept), "1");
-    reading.rollback().await.unwrap();
-    append(&place.store().await, &[event_at(&month(0), 2)]).await;
-    assert_eq!(sql(server, &place, kept), "0");
+    let name = |months: i32| format!("m{}", month(months)[..7].replace('-', "_"));
+    let until = |months: i32| Some(month(months + 1).parse::<Timestamp>().unwrap());
+    assert_eq!(store.months_until().await.unwrap(), until(36));
+    let last: Vec<String> = (3..=36).map(name).collect();
+    sql(server, &place, &format!("ALTER TABLE annals_events DROP PARTITION {}", last.join(", ")));
+    assert_eq!(store.months_until().await.unwrap(), until(2));
+    append(&store, &[event_at(&month(2), 1)]).await;
+    assert_eq!(store.months_until().await.unwrap(), until(2), "no append makes one");
+    store.make_months().await.unwrap();
+    assert_eq!(store.months_until().await.unwrap(), until(36));
+
+    sql(server, &place, &format!("ALTER TABLE annals_events DROP PARTITION {}", last.join(", ")));
+    append(&store, &[event_at(&month(5), 2)]).await;
+    let refused = store.make_months().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Usage);
+    assert!(refused.to_string().contains("are not moved from there"), "{refused}");
+    assert_eq!(store.months_until().await.unwrap(), until(2));
     place.check().await.unwrap();
 }
 
