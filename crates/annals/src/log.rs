@@ -33,7 +33,9 @@ mod edge;
 mod event_proof;
 #[cfg(feature = "proof")]
 mod note;
+mod positions;
 mod proof;
+mod removal;
 mod tile;
 
 use sha2::{Digest, Sha256};
@@ -47,9 +49,11 @@ pub use edge::Edge;
 pub use event_proof::EventProof;
 #[cfg(feature = "proof")]
 pub use note::{KeyType, Note, NoteFault, Signature, SigningKey, VerifierKey, check_name};
+pub use positions::Positions;
 pub use proof::{
     consistency_proof, inclusion_proof, root_at, verify_consistency, verify_inclusion,
 };
+pub use removal::Removal;
 pub use tile::{Place, TILE_WIDTH, Tile, TileReader, Tiles, border, tile_root, tiles_read};
 
 /// A SHA-256 hash: of a leaf, a node or a whole tree.

@@ -13,6 +13,7 @@
 
 mod export;
 mod prove;
+mod removals;
 mod signer;
 mod verify;
 

@@ -40,15 +40,16 @@ use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId, Timestamp};
+use crate::log::Positions;
 use crate::query::{Page, Query};
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 use crate::url::Options;
 use crate::url::without_secrets;
 
-pub use ledger::{Columns, Held, Kept, Ledger, LedgerRow, Sign, Signing, Standing};
+pub use ledger::{Columns, Held, Kept, KeptRemoval, Ledger, LedgerRow, Sign, Signing, Standing};
 #[cfg(feature = "proof")]
 pub(crate) use prune::append_system_event;
-pub use prune::{PRUNED, Pruned, prune};
+pub use prune::{PRUNED, Prune, Pruned, SignRemoval, prune};
 pub use record::Record;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use verify::LogCheck;
@@ -127,6 +128,13 @@ pub trait Store: Appender {
     /// # Errors
     /// When the store cannot be read.
     async fn prune_plan(&self, before: Timestamp) -> Result<PrunePlan>;
+
+    /// Lists the positions below `below` of the events that pruning would remove: those
+    /// that occurred before `before`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn prune_list(&self, before: Timestamp, below: u64) -> Result<Positions>;
 
     /// Removes up to `limit` of the events that occurred before `before`, those
     /// with a position below `below`, in one transaction; their ids and

@@ -1,5 +1,7 @@
 //! `annals prune`: remove old events.
 
+use std::sync::Arc;
+
 use annals::config::Flag;
 use annals::store::laravel::AuditsTable;
 use annals::store::{self, PrunePlan, Removed};
@@ -59,9 +61,11 @@ impl Prune {
         if self.dry_run {
             return tell(session, &store.prune_plan(before).await?, before, None);
         }
+        let signer = session.signer_of(Arc::clone(&store))?;
+        let wanted = store::Prune::before(before).by(by()).signed_by(&signer);
         let pruned = tokio::select! {
             name = signals.next() => Err(name),
-            pruned = store::prune(&*store, before, by(), |removed| {
+            pruned = store::prune(&*store, &wanted, |removed| {
                 so_far = removed;
                 tracing::debug!(events = removed.events, bytes = removed.bytes, "pruned so far");
             }) => Ok(pruned?),

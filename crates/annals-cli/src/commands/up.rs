@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use annals::Timestamp;
 use annals::config::{Flag, Origin};
-use annals::store;
+use annals::proof::Signer;
+use annals::store::{self, Prune};
 use annals::worker::WorkerOptions;
 use clap::Args;
 use tokio::sync::oneshot;
@@ -63,6 +64,7 @@ impl Up {
         let pruner = tokio::spawn(prune_daily(
             session.config.store.clone(),
             session.config.prune_older_than,
+            session.signer().await?,
         ));
         let begun = Instant::now();
         // A worker that leaves, for whatever reason, takes the rest along:
@@ -113,14 +115,18 @@ fn options(session: &Session) -> WorkerOptions {
 
 /// Prunes once now and then every day, if that is wanted. A store that is away now
 /// is asked again: it keeps nobody from starting.
-async fn prune_daily(url: String, older_than: Option<Duration>) {
+async fn prune_daily(url: String, older_than: Option<Duration>, signer: Option<Signer>) {
     let Some(age) = older_than.filter(|_| !url.starts_with("file:")) else {
         return;
     };
     loop {
         let pruned = async {
             let store = store::open(&url).await?;
-            store::prune(&*store, Timestamp::now().before(age), prune::by(), |_| ()).await
+            let mut wanted = Prune::before(Timestamp::now().before(age)).by(prune::by());
+            if let Some(signer) = &signer {
+                wanted = wanted.signed_by(signer);
+            }
+            store::prune(&*store, &wanted, |_| ()).await
         };
         let pause = match pruned.await {
             Ok(pruned) => {

@@ -22,10 +22,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
-use crate::log::{Checkpoint, Hash, SignedCheckpoint, SigningKey, VerifierKey, check_name};
-use crate::store::{Kept, Signing, Standing, Store};
+use crate::log::{
+    Checkpoint, Hash, Removal, SignedCheckpoint, SigningKey, VerifierKey, check_name,
+};
+use crate::store::{Kept, SignRemoval, Signing, Standing, Store};
 
 pub use keys::Keys;
 use memory::Memory;
@@ -119,6 +123,17 @@ impl Signer {
         self.keep(ledger.sign(at, Box::new(make)).await?, known)
     }
 
+    /// Whether it may sign now what is not a checkpoint: the origin and keys of a log that it
+    /// has signed, as far as it goes.
+    async fn signed(&self) -> Result<Known> {
+        self.sign().await?;
+        let standing = self.store.ledger()?.standing().await?;
+        let known = self.known(&standing)?;
+        refuse_strangers(&self.doing(), &standing, &known.keys)?;
+        refuse_a_copy(&self.doing(), &standing, known.memory.last())?;
+        Ok(known)
+    }
+
     /// Signs each second while the log grows, until something is over; then once more.
     /// What keeps it from signing is logged once, and tried again.
     pub async fn run(&self, over: impl Future<Output = ()>) {
@@ -177,6 +192,14 @@ impl Signer {
 
     fn doing(&self) -> String {
         format!("sign the log of {}", self.store.url())
+    }
+}
+
+#[async_trait]
+impl SignRemoval for Signer {
+    async fn sign_removal(&self, removal: &Removal) -> Result<String> {
+        let known = self.signed().await?;
+        Ok(removal.sign(&known.origin, &known.keys, Timestamp::now()))
     }
 }
 

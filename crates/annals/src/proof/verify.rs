@@ -6,7 +6,8 @@
 //!
 //! - a row whose leaf stands at another place of the log was reordered;
 //! - a row that gives no leaf of the log was changed, or inserted if its place has another;
-//! - a leaf without a row was removed, unless an event in the log tells of that;
+//! - a leaf without a row was removed, unless an event in the log tells of that, with a
+//!   list of places that the log's key has signed;
 //! - a hash that neither rows nor the tiles around it bear out was forged, and so were
 //!   events that lead to another root than the one that was signed;
 //! - a log shorter than its own checkpoint was cut off at the end, and one shorter than a
@@ -25,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::log::{Hash, Place, SignedCheckpoint, TILE_WIDTH, VerifierKey};
 use crate::store::{Ledger, Standing, Store};
 
+use super::removals;
 use finding::Findings;
 pub use finding::{Finding, FindingKind};
 use walk::{Head, Stretch, Walk};
@@ -87,7 +89,8 @@ pub async fn verify(
     let mut findings = Findings::default();
     let keys = believed(&options, &standing)?;
     let heads = heads(ledger, &standing, &keys, &options.since, &mut findings).await?;
-    let mut walk = Walk::new(standing.size, heads, findings);
+    let covered = removals::covered(store.as_ref(), ledger, &keys, &mut Vec::new()).await?;
+    let mut walk = Walk::new(standing.size, heads, covered, findings);
     let mut stretch = read(ledger, 0, standing.size).await?;
     while let Some(read_now) = stretch {
         let until = read_now.until;
@@ -103,8 +106,10 @@ pub async fn verify(
         stretch = next?;
     }
     walk.strays(&ledger.strays(STRAYS).await?);
-    // Events that tell of removals stand before what they tell of is gone.
-    let covered = removals(store.as_ref()).await?;
+    // Once more, since events went meanwhile; those that tell of it stood there before.
+    let mut unbelieved = Vec::new();
+    let covered = removals::covered(store.as_ref(), ledger, &keys, &mut unbelieved).await?;
+    walk.add(unbelieved);
     Ok(walk.report(standing.root, &covered))
 }
 
@@ -214,9 +219,4 @@ async fn read(ledger: &dyn Ledger, from: u64, size: u64) -> Result<Option<Stretc
     }
     let (rows, tiles) = tokio::join!(ledger.rows(from, until), ledger.tiles(places));
     Ok(Some(Stretch { from, until, rows: rows?, tiles: tiles? }))
-}
-
-/// The positions below which events may be missing, by what the trail tells of removals.
-async fn removals(store: &dyn Store) -> Result<walk::Covered> {
-    walk::Covered::read(store).await
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::Timestamp;
+use crate::event::{EventId, Timestamp};
 use crate::log::{Hash, Place, Tiles};
 
 /// The Merkle log of a store, beneath its events.
@@ -51,6 +51,25 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// When the store cannot be written.
     async fn cosign(&self, size: u64, note: String) -> Result<()>;
+
+    /// Keeps what a removal is about to remove, before the event that tells of it is
+    /// appended; durable when it returns.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    async fn keep_removal(&self, event: EventId, removal: KeptRemoval) -> Result<()>;
+
+    /// What was kept of a removal; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn removal(&self, event: EventId) -> Result<Option<KeptRemoval>>;
+
+    /// Puts a note in the place of the one that was kept with a removal.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    async fn sign_removal(&self, event: EventId, note: String) -> Result<()>;
 
     /// The checkpoints that were kept, of sizes from `from` on, smallest first, up to
     /// `limit`.
@@ -101,6 +120,30 @@ pub struct Kept {
     pub signed_at: Timestamp,
     /// The signed note.
     pub note: String,
+}
+
+/// What a store keeps of a removal, beside the event that tells of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptRemoval {
+    /// Which places: an encoded list ([`crate::log::Positions`]).
+    pub positions: Vec<u8>,
+    /// What the log's key signed of it ([`crate::log::Removal`]); none in a log that
+    /// nobody signs.
+    pub note: Option<String>,
+}
+
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+impl KeptRemoval {
+    /// Bytes of a part of a list, at most.
+    const PART: usize = 1 << 20;
+
+    /// The list in parts; an empty list has an empty one.
+    pub(crate) fn parts(&self) -> Vec<&[u8]> {
+        match self.positions.is_empty() {
+            true => vec![&[]],
+            false => self.positions.chunks(Self::PART).collect(),
+        }
+    }
 }
 
 /// What a signer wants kept.

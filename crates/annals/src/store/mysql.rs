@@ -28,12 +28,12 @@ use tokio::sync::OnceCell;
 use self::memory::Memory;
 use self::walk::Walk;
 use super::{
-    Along, Appended, Appender, Kept, Ledger, LedgerRow, LogCheck, PrunePlan, Record, Removed, Sign,
-    Signing, Standing, Store, StoreStats, Stored,
+    Along, Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, PrunePlan, Record,
+    Removed, Sign, Signing, Standing, Store, StoreStats, Stored,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
-use crate::log::{Hash, Place, Tiles};
+use crate::log::{Hash, Place, Positions, Tiles};
 use crate::mysql::Server;
 use crate::mysql::schema::Schema;
 use crate::query::{Page, Query};
@@ -44,6 +44,7 @@ static SCHEMA: Schema = Schema {
     migrations: &[
         include_str!("../../migrations/mysql/store_1.sql"),
         include_str!("../../migrations/mysql/store_2.sql"),
+        include_str!("../../migrations/mysql/store_3.sql"),
     ],
 };
 
@@ -204,6 +205,11 @@ impl Store for MysqlStore {
         self.server().await?.call("plan to prune", work).await
     }
 
+    async fn prune_list(&self, before: Timestamp, below: u64) -> Result<Positions> {
+        let work = move |pool| prune::list(pool, before, below);
+        self.server().await?.call("list what to prune of", work).await
+    }
+
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
         let work = move |pool| prune::step(pool, before, below, limit);
         self.server().await?.call("prune", work).await
@@ -243,6 +249,21 @@ impl Ledger for MysqlStore {
     async fn cosign(&self, size: u64, note: String) -> Result<()> {
         let work = move |pool| ledger::cosign(pool, size, note);
         self.server().await?.brief("sign the log of", work).await
+    }
+
+    async fn keep_removal(&self, event: EventId, removal: KeptRemoval) -> Result<()> {
+        let work = move |pool| ledger::keep_removal(pool, event, removal);
+        self.server().await?.call("list what goes from", work).await
+    }
+
+    async fn removal(&self, event: EventId) -> Result<Option<KeptRemoval>> {
+        let work = move |pool| ledger::removal(pool, event);
+        self.server().await?.call("read what went from", work).await
+    }
+
+    async fn sign_removal(&self, event: EventId, note: String) -> Result<()> {
+        let work = move |pool| ledger::sign_removal(pool, event, note);
+        self.server().await?.brief("sign what went from", work).await
     }
 
     async fn checkpoints(&self, from: u64, limit: usize) -> Result<Vec<Kept>> {

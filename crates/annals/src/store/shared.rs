@@ -10,6 +10,7 @@ use super::{
 };
 use crate::error::Result;
 use crate::event::{EventId, Timestamp};
+use crate::log::Positions;
 use crate::query::{Page, Query};
 
 #[async_trait]
@@ -55,6 +56,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn prune_plan(&self, before: Timestamp) -> Result<PrunePlan> {
         (**self).prune_plan(before).await
+    }
+
+    async fn prune_list(&self, before: Timestamp, below: u64) -> Result<Positions> {
+        (**self).prune_list(before, below).await
     }
 
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {

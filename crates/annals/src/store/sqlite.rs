@@ -25,15 +25,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
-use self::prune::Planning;
+use self::prune::{Listing, Planning};
 use self::walk::Walk;
 use super::{
-    Appended, Appender, Kept, Ledger, LedgerRow, LogCheck, PrunePlan, Record, Removed, Sign,
-    Signing, Standing, Store, StoreStats, Stored,
+    Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, PrunePlan, Record, Removed,
+    Sign, Signing, Standing, Store, StoreStats, Stored,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
-use crate::log::{Edge, Hash, Place, Tiles};
+use crate::log::{Edge, Hash, Place, Positions, Tiles};
 use crate::query::{Page, Query};
 use crate::sqlite::{Connection, Journal, Open, explain};
 
@@ -201,6 +201,19 @@ impl Store for SqliteStore {
         }
     }
 
+    async fn prune_list(&self, before: Timestamp, below: u64) -> Result<Positions> {
+        let reader = self.reader().await?;
+        let mut listing = Listing::begin(before, below);
+        loop {
+            let slice = reader
+                .call("list what to prune of", move |reader| Ok((listing.slice(reader)?, listing)));
+            match slice.await? {
+                (Some(positions), _) => return Ok(positions),
+                (None, begun) => listing = begun,
+            }
+        }
+    }
+
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
         let work =
             move |writer: &mut rusqlite::Connection| prune::step(writer, before, below, limit);
@@ -244,6 +257,23 @@ impl Ledger for SqliteStore {
     async fn cosign(&self, size: u64, note: String) -> Result<()> {
         let work = move |writer: &mut rusqlite::Connection| ledger::cosign(writer, size, &note);
         self.writer.call("sign the log of", work).await
+    }
+
+    async fn keep_removal(&self, event: EventId, removal: KeptRemoval) -> Result<()> {
+        let work =
+            move |writer: &mut rusqlite::Connection| ledger::keep_removal(writer, event, &removal);
+        self.writer.call("list what goes from", work).await
+    }
+
+    async fn removal(&self, event: EventId) -> Result<Option<KeptRemoval>> {
+        let reader = self.reader().await?;
+        reader.call("read what went from", move |reader| ledger::removal(reader, event)).await
+    }
+
+    async fn sign_removal(&self, event: EventId, note: String) -> Result<()> {
+        let work =
+            move |writer: &mut rusqlite::Connection| ledger::sign_removal(writer, event, &note);
+        self.writer.call("sign what went from", work).await
     }
 
     async fn checkpoints(&self, from: u64, limit: usize) -> Result<Vec<Kept>> {

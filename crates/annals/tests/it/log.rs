@@ -1,11 +1,11 @@
 //! The Merkle log: published vectors, and a naive tree to compare with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use annals::Result;
 use annals::log::{
-    Edge, Hash, TILE_WIDTH, Tile, TileReader, commitment, consistency_proof, empty_root, entry,
-    inclusion_proof, leaf_hash, node_hash, root_at, verify_consistency, verify_inclusion,
+    Edge, Hash, Positions, TILE_WIDTH, Tile, TileReader, commitment, consistency_proof, empty_root,
+    entry, inclusion_proof, leaf_hash, node_hash, root_at, verify_consistency, verify_inclusion,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -406,5 +406,78 @@ proptest! {
             prop_assert_eq!(&proof, &naive::path(index, &leaves));
             prop_assert!(verify_inclusion(index as u64, n, &leaves[index], &proof, &root));
         }
+    }
+}
+
+/// What is done to a list of positions.
+#[derive(Clone, Debug)]
+enum Change {
+    Add(u64, u64),
+    TakeOut(u64),
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let change = prop_oneof![
+        (0..300_u64, 0..20_u64).prop_map(|(from, count)| Change::Add(from, from + count)),
+        (0..320_u64).prop_map(Change::TakeOut),
+    ];
+    prop::collection::vec(change, 0..80)
+}
+
+proptest! {
+    #[test]
+    fn a_list_of_positions_is_the_naive_set(changes in changes()) {
+        let (mut list, mut naive) = (Positions::default(), BTreeSet::new());
+        for change in changes {
+            match change {
+                Change::Add(from, until) => {
+                    list.add(from, until);
+                    naive.extend(from..until);
+                }
+                Change::TakeOut(position) => {
+                    list.take_out(position);
+                    naive.remove(&position);
+                }
+            }
+        }
+        let listed: Vec<u64> = list.runs().flat_map(|(from, until)| from..until).collect();
+        prop_assert_eq!(&listed, &naive.iter().copied().collect::<Vec<_>>());
+        prop_assert_eq!(list.count(), naive.len() as u64);
+        prop_assert_eq!(list.end(), naive.last().map_or(0, |last| last + 1));
+        for position in 0..330 {
+            prop_assert_eq!(list.contains(position), naive.contains(&position));
+        }
+        prop_assert_eq!(Positions::decode(&list.encode()), Some(list));
+    }
+
+    #[test]
+    fn a_list_of_positions_has_one_encoding(bytes in prop::collection::vec(0..4_u8, 0..12)) {
+        if let Some(list) = Positions::decode(&bytes) {
+            prop_assert_eq!(list.encode(), bytes);
+        }
+    }
+}
+
+#[test]
+fn the_encoding_of_positions_is_as_written_down() {
+    let mut list = Positions::default();
+    list.add(3, 4);
+    list.add(200, 500);
+    // 3 places, then one; 196 places, then 300.
+    assert_eq!(list.encode(), [0x03, 0x00, 0xc4, 0x01, 0xab, 0x02]);
+    let hashed = [b"annals/positions/v1\n".as_slice(), &list.encode()].concat();
+    assert_eq!(list.hash(), <[u8; 32]>::from(Sha256::digest(hashed)));
+    let wrong: [&[u8]; 7] = [
+        &[0x03],
+        // Runs that touch, a number that is longer than it needs to be, and too large ones.
+        &[0x03, 0x00, 0x00, 0x00],
+        &[0x83, 0x00, 0x00],
+        &[0xff; 12],
+        &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0x00],
+        &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0x00],
+        &[0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+    ];
+    for bytes in wrong {
+        assert_eq!(Positions::decode(bytes), None, "{bytes:x?}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod golang;
 mod note;
+mod removals;
 mod scene;
 mod signer;
 mod tamper;

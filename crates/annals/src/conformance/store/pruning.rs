@@ -5,7 +5,7 @@ use crate::conformance::records;
 use crate::conformance::sample::moment;
 use crate::error::Result;
 use crate::event::Timestamp;
-use crate::store::{Appended, PRUNED, Removed, prune};
+use crate::store::{Appended, PRUNED, Prune, Removed, prune};
 
 /// What is old goes, in steps; the rest keeps its place.
 pub async fn pruning_removes_what_it_planned(place: &dyn StorePlace) -> Result<()> {
@@ -61,10 +61,11 @@ pub async fn a_prune_tells_of_itself_and_stays(place: &dyn StorePlace) -> Result
     let store = place.open().await?;
     append_new(&*store, &records(0..5)?).await?;
     let mut told = Vec::new();
-    let first = prune(&*store, moment(3), None, |removed| told.push(removed.events)).await?;
+    let first =
+        prune(&*store, &Prune::before(moment(3)), |removed| told.push(removed.events)).await?;
     assert_eq!((first.removed.events, told), (3, vec![3]));
     // By now that event itself is old, and so is everything else.
-    let second = prune(&*store, Timestamp::MAX, None, |_| ()).await?;
+    let second = prune(&*store, &Prune::before(Timestamp::MAX), |_| ()).await?;
     assert_eq!(second.removed.events, 2);
     let left = whole(&*store).await?;
     let ids: Vec<_> = left.iter().map(|event| Some(event.id)).collect();
@@ -75,7 +76,7 @@ pub async fn a_prune_tells_of_itself_and_stays(place: &dyn StorePlace) -> Result
         let planned = event.metadata.and_then(|metadata| metadata.get::<u64>("events"));
         assert_eq!(planned, Some(events));
     }
-    let third = prune(&*store, Timestamp::MAX, None, |_| ()).await?;
+    let third = prune(&*store, &Prune::before(Timestamp::MAX), |_| ()).await?;
     assert_eq!((third.removed.events, third.event), (0, None));
     place.check().await
 }

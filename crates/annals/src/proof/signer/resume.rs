@@ -4,7 +4,8 @@ use super::{Known, Signer, latest, signing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Actor, Entity, Event, EventId, Object, Producer};
 use crate::log::{Checkpoint, Hash, SignedCheckpoint, root_at, tiles_read};
-use crate::store::{Ledger, Standing, append_system_event};
+use crate::proof::removals;
+use crate::store::{Ledger, SignRemoval, Standing, append_system_event};
 
 /// The action of the event that tells of it.
 pub const RESUMED: &str = "annals.log.resumed";
@@ -73,7 +74,24 @@ impl Signer {
         let signed = self.keep(ledger.sign(Vec::new(), Box::new(make)).await?, known)?;
         let after =
             signed.ok_or_else(|| Error::new(ErrorKind::Transient, doing, "it was not signed"))?;
+        if lost {
+            self.sign_removals_again().await?;
+        }
         Ok(Resumed { event: event.id, before, after })
+    }
+
+    /// Signs with the new key what was removed from the old log, as far as the lists are
+    /// those that the trail tells of: the old key may be gone.
+    async fn sign_removals_again(&self) -> Result<()> {
+        let ledger = self.store.ledger()?;
+        for event in removals::told(&*self.store).await? {
+            let Some(removal) = removals::removal_of(event.id, &event.body) else { continue };
+            let kept = ledger.removal(event.id).await?;
+            if kept.is_some_and(|kept| removals::list_of(&removal, &kept).is_some()) {
+                ledger.sign_removal(event.id, self.sign_removal(&removal).await?).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Keys and memory of the log that the store has under another uuid.

@@ -5,11 +5,9 @@ use std::collections::HashMap;
 use super::Report;
 use super::finding::{Finding, FindingKind, Findings};
 use super::tile::{Leaves, Verdict};
-use crate::error::Result;
-use crate::event::{Entity, EventId};
-use crate::log::{self, Edge, Hash, SALT_BYTES, TILE_WIDTH, Tile, Tiles};
-use crate::query::{Filter, Query};
-use crate::store::{Columns, Held, LedgerRow, PRUNED, Record, Store};
+use crate::event::EventId;
+use crate::log::{self, Edge, Hash, Positions, SALT_BYTES, TILE_WIDTH, Tile, Tiles};
+use crate::store::{Columns, Held, LedgerRow, Record};
 
 /// Rows that stand where they do not belong, and places without the row that belongs
 /// there, at most; beyond that, nobody needs to know which is which.
@@ -70,6 +68,9 @@ pub(super) struct Walk {
     signed: Option<u64>,
     checkpoints: u64,
     events: u64,
+    /// Where events may be missing, and how many are.
+    covered: Positions,
+    removed: u64,
     /// Tiles of level 0 that what is above them does not bear out.
     torn: Vec<u64>,
     displaced: Vec<Displaced>,
@@ -82,7 +83,9 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(size: u64, heads: Vec<Head>, findings: Findings) -> Self {
+    /// A walk through a log of that size; `covered` are the places of which the trail tells
+    /// that their events were removed.
+    pub(super) fn new(size: u64, heads: Vec<Head>, covered: Positions, findings: Findings) -> Self {
         let mut walk = Self {
             size,
             edge: Edge::new(),
@@ -92,6 +95,8 @@ impl Walk {
             signed: None,
             checkpoints: 0,
             events: 0,
+            covered,
+            removed: 0,
             torn: Vec::new(),
             displaced: Vec::new(),
             vacant: HashMap::new(),
@@ -153,6 +158,7 @@ impl Walk {
             }
             *place = Given { there: true, id, leaf };
             match &row.held {
+                Held::Tombstone(_) if self.covered.contains(row.position) => self.removed += 1,
                 Held::Tombstone(_) => self.go(row.position, Gone::Tombstone),
                 Held::Event { body, columns, .. } => {
                     self.events += 1;
@@ -175,6 +181,10 @@ impl Walk {
                 continue;
             }
             same = false;
+            if !given.there && self.covered.contains(position) {
+                self.removed += 1;
+                continue;
+            }
             if self.vacant.len() < REMEMBERED {
                 self.vacant.insert(*leaf, position);
             }
@@ -278,8 +288,8 @@ impl Walk {
     }
 
     /// Says what became of each row that is not where it belongs, and of each place whose
-    /// row is not there.
-    pub(super) fn report(mut self, root: Hash, covered: &Covered) -> Report {
+    /// row is not there; `covered` are those of which the trail tells by now.
+    pub(super) fn report(mut self, root: Hash, covered: &Positions) -> Report {
         let mut changed = std::collections::HashSet::new();
         for row in std::mem::take(&mut self.displaced) {
             let belongs = row.leaf.and_then(|leaf| self.vacant.remove(&leaf));
@@ -301,22 +311,24 @@ impl Walk {
         }
         // Whose own row was changed is known; whose row is elsewhere, was taken out above.
         let vacant: std::collections::HashSet<u64> = self.vacant.values().copied().collect();
-        let mut removed = 0;
+        // Of more than are remembered nobody can say that another row has their leaf.
+        let all = self.vacant.len() < REMEMBERED;
+        let mut removed = self.removed;
         let gone = std::mem::take(&mut self.gone);
         for (first, end, gone) in &gone {
             for position in *first..*end {
-                if covered.covers(position) {
+                if covered.contains(position) {
                     removed += 1;
-                } else if *gone == Gone::Tombstone || vacant.contains(&position) {
+                } else if *gone == Gone::Tombstone || !all || vacant.contains(&position) {
                     let what = "the event is missing, and nothing in the log tells of its removal";
-                    self.removed(position, what);
+                    self.missing(position, what);
                 }
             }
         }
         for position in vacant {
             let told = |(first, end, _): &(u64, u64, Gone)| (*first..*end).contains(&position);
             if !changed.contains(&position) && !gone.iter().any(told) {
-                self.removed(position, "the event is missing, and another stands in its place");
+                self.missing(position, "the event is missing, and another stands in its place");
             }
         }
         let mut findings = self.findings.listed;
@@ -333,7 +345,12 @@ impl Walk {
         }
     }
 
-    fn removed(&mut self, position: u64, what: &str) {
+    /// Adds what was found beside the walk.
+    pub(super) fn add(&mut self, findings: Vec<Finding>) {
+        findings.into_iter().for_each(|finding| self.findings.add(finding));
+    }
+
+    fn missing(&mut self, position: u64, what: &str) {
         let (kind, position) = (FindingKind::Removed, Some(position));
         self.findings.add(Finding { kind, position, event: None, what: what.to_owned() });
     }
@@ -382,47 +399,4 @@ fn odd_column(body: &[u8], columns: &Columns) -> Option<String> {
             format!("the column {name} says {column}, and the event {event}")
         })
     })
-}
-
-/// The positions of which the trail says that they were removed.
-#[derive(Debug, Default)]
-pub(super) struct Covered {
-    /// Those below this, by the largest prune.
-    below: u64,
-}
-
-impl Covered {
-    pub(super) async fn read(store: &dyn Store) -> Result<Self> {
-        let mut covered = Self::default();
-        let entity = Some(Entity::of_type("store"));
-        let filter = Filter { entity, action: Some(PRUNED.to_owned()), ..Filter::default() };
-        let query = Query::newest(filter).limit(1_000);
-        let mut cursor = None;
-        loop {
-            let page = store.query(query.clone().after(cursor)).await?;
-            page.events.iter().for_each(|event| covered.add(&event.body));
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(covered);
-            }
-        }
-    }
-
-    fn add(&mut self, body: &[u8]) {
-        #[derive(serde::Deserialize)]
-        struct Told {
-            metadata: Metadata,
-        }
-        #[derive(serde::Deserialize)]
-        struct Metadata {
-            below: u64,
-        }
-        if let Ok(told) = serde_json::from_slice::<Told>(body) {
-            self.below = self.below.max(told.metadata.below);
-        }
-    }
-
-    fn covers(&self, position: u64) -> bool {
-        position < self.below
-    }
 }

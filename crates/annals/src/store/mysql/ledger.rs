@@ -6,10 +6,10 @@ use sqlx::mysql::MySqlRow;
 use super::read::snapshot;
 use super::tiles;
 use crate::error::{Error, ErrorKind};
-use crate::event::Timestamp;
+use crate::event::{EventId, Timestamp};
 use crate::log::{Place, Tiles};
 use crate::mysql::{Connection, Failure, Pool, number};
-use crate::store::{Columns, Held, Kept, LedgerRow, Sign, Signing, Standing};
+use crate::store::{Columns, Held, Kept, KeptRemoval, LedgerRow, Sign, Signing, Standing};
 
 /// The columns that [`row`] reads, in its order: of annals_events as e and annals_appends
 /// as a.
@@ -187,6 +187,54 @@ pub(super) async fn cosign(pool: Pool, size: u64, note: String) -> Result<(), Fa
     let mut connection = pool.connect().await?;
     let cosign = connection.query("UPDATE annals_log_checkpoints SET note = ? WHERE size = ?");
     cosign.bind(note.into_bytes()).bind(number(size)).execute(&mut *connection).await?;
+    connection.commit().await?;
+    Ok(())
+}
+
+pub(super) async fn keep_removal(
+    pool: Pool,
+    event: EventId,
+    removal: KeptRemoval,
+) -> Result<(), Failure> {
+    let mut transaction = pool.begin("START TRANSACTION").await?;
+    for (part, positions) in (0_i64..).zip(removal.parts()) {
+        let keep = transaction
+            .query("INSERT INTO annals_removals (event, part, positions) VALUES (?, ?, ?)");
+        let keep = keep.bind(&event.as_bytes()[..]).bind(part).bind(positions);
+        keep.execute(&mut *transaction).await?;
+    }
+    if let Some(note) = &removal.note {
+        let keep =
+            transaction.query("INSERT INTO annals_removal_notes (event, note) VALUES (?, ?)");
+        keep.bind(&event.as_bytes()[..]).bind(note.as_bytes()).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+pub(super) async fn removal(pool: Pool, event: EventId) -> Result<Option<KeptRemoval>, Failure> {
+    const PARTS: &str = "SELECT r.positions, n.note FROM annals_removals r \
+         LEFT JOIN annals_removal_notes n ON n.event = r.event WHERE r.event = ? ORDER BY r.part";
+    let mut connection = pool.connect().await?;
+    let read = connection.query(PARTS).bind(&event.as_bytes()[..]);
+    let rows = read.fetch_all(&mut *connection).await?;
+    connection.commit().await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let note = first.try_get::<Option<Vec<u8>>, _>(1)?.map(text).transpose()?;
+    let mut positions = Vec::new();
+    for row in &rows {
+        positions.extend_from_slice(row.try_get(0)?);
+    }
+    Ok(Some(KeptRemoval { positions, note }))
+}
+
+pub(super) async fn sign_removal(pool: Pool, event: EventId, note: String) -> Result<(), Failure> {
+    let mut connection = pool.connect().await?;
+    let sign = connection.query(
+        "INSERT INTO annals_removal_notes (event, note) VALUES (?, ?) \
+         ON DUPLICATE KEY UPDATE note = VALUES(note)",
+    );
+    sign.bind(&event.as_bytes()[..]).bind(note.into_bytes()).execute(&mut *connection).await?;
     connection.commit().await?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use super::append::lock_head;
 use super::drop;
 use super::read::{event_id, first_of, ids_as_json};
 use crate::event::Timestamp;
+use crate::log::Positions;
 use crate::mysql::{Failure, Pool, number};
 
 /// Rows that a plan looks at in one go: a fraction of a second.
@@ -64,6 +65,41 @@ pub(super) async fn plan(pool: Pool, before: Timestamp) -> Result<PrunePlan, Fai
     }
     connection.commit().await?;
     Ok(plan)
+}
+
+/// The positions of what pruning would remove. Made in slices, as the plan.
+pub(super) async fn list(pool: Pool, before: Timestamp, below: u64) -> Result<Positions, Failure> {
+    const LIST: &str = "SELECT e.id, a.first + e.place, \
+             (e.occurred_at < ? OR e.id >= ? AND e.id < ?) AND e.action <> ? AND a.first + e.place < ? \
+         FROM annals_events e FORCE INDEX (PRIMARY) \
+         STRAIGHT_JOIN annals_appends a FORCE INDEX (PRIMARY) ON a.number = e.append \
+         WHERE e.id > ? AND e.id < ? ORDER BY e.id LIMIT ?";
+    let mut connection = pool.connect().await?;
+    let mut beyond = first_of(before.as_millis() + 1);
+    let mut going = (Vec::new(), Vec::new());
+    if let Some(month) = drop::going(&mut connection).await? {
+        beyond = beyond.max(month.upper.clone());
+        going = (month.lower, month.upper);
+    }
+    let (mut positions, mut after) = (Positions::default(), first_of(0));
+    loop {
+        let list = connection.query(LIST).bind(before.as_micros()).bind(&going.0).bind(&going.1);
+        let list = list.bind(PRUNED.as_bytes()).bind(number(below));
+        let list = list.bind(&after).bind(&beyond).bind(SLICE);
+        let rows = list.fetch_all(&mut *connection).await?;
+        for row in &rows {
+            let position = row.try_get::<i64, _>(1)?.unsigned_abs();
+            if row.try_get::<i64, _>(2)? != 0 {
+                positions.add(position, position + 1);
+            }
+        }
+        match rows.last() {
+            Some(last) if number(rows.len() as u64) == SLICE => after = last.try_get(0)?,
+            _ => break,
+        }
+    }
+    connection.commit().await?;
+    Ok(positions)
 }
 
 /// Takes a whole month out, or removes up to `limit` events in one transaction.

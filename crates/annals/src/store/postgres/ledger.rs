@@ -3,10 +3,12 @@
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::read::uuid;
 use super::tiles;
+use crate::event::EventId;
 use crate::log::{Place, Tiles};
 use crate::postgres::{Connection, Failure, Pool, Time, number};
-use crate::store::{Columns, Held, Kept, LedgerRow, Sign, Signing, Standing};
+use crate::store::{Columns, Held, Kept, KeptRemoval, LedgerRow, Sign, Signing, Standing};
 
 /// The columns that [`row`] reads, in its order: of annals_events as e and annals_appends
 /// as a.
@@ -132,6 +134,43 @@ pub(super) async fn cosign(pool: Pool, size: u64, note: String) -> Result<(), Fa
     let mut connection = pool.connect().await?;
     let cosign = connection.query("SELECT annals_log_cosign($1, $2)").bind(number(size)).bind(note);
     cosign.execute(&mut *connection).await?;
+    connection.commit().await?;
+    Ok(())
+}
+
+pub(super) async fn keep_removal(
+    pool: Pool,
+    event: EventId,
+    removal: KeptRemoval,
+) -> Result<(), Failure> {
+    let mut connection = pool.connect().await?;
+    let keep = connection.query("SELECT annals_removal_keep($1, $2, $3)").bind(uuid(event));
+    let parts: Vec<Vec<u8>> = removal.parts().into_iter().map(<[u8]>::to_vec).collect();
+    keep.bind(parts).bind(removal.note).execute(&mut *connection).await?;
+    connection.commit().await?;
+    Ok(())
+}
+
+pub(super) async fn removal(pool: Pool, event: EventId) -> Result<Option<KeptRemoval>, Failure> {
+    const PARTS: &str = "SELECT r.positions, n.note FROM annals_removals r \
+         LEFT JOIN annals_removal_notes n ON n.event = r.event WHERE r.event = $1 ORDER BY r.part";
+    let mut connection = pool.connect().await?;
+    let parts = connection.row::<(Vec<u8>, Option<String>)>(PARTS).bind(uuid(event));
+    let parts = parts.fetch_all(&mut *connection).await?;
+    connection.commit().await?;
+    Ok(parts
+        .into_iter()
+        .reduce(|(mut all, note), (part, _)| {
+            all.extend(part);
+            (all, note)
+        })
+        .map(|(positions, note)| KeptRemoval { positions, note }))
+}
+
+pub(super) async fn sign_removal(pool: Pool, event: EventId, note: String) -> Result<(), Failure> {
+    let mut connection = pool.connect().await?;
+    let sign = connection.query("SELECT annals_removal_sign($1, $2)").bind(uuid(event)).bind(note);
+    sign.execute(&mut *connection).await?;
     connection.commit().await?;
     Ok(())
 }

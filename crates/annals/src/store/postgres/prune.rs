@@ -6,6 +6,7 @@ use sqlx::postgres::PgRow;
 
 use super::super::{PrunePlan, Removed};
 use crate::event::Timestamp;
+use crate::log::Positions;
 use crate::postgres::{Failure, Pool, Time, number};
 
 /// How often a step is tried that met someone else's lock.
@@ -26,6 +27,25 @@ pub(super) async fn plan(pool: Pool, before: Timestamp) -> Result<PrunePlan, Fai
         oldest: time(3)?.map(|time| time.0),
         newest: time(4)?.map(|time| time.0),
     })
+}
+
+/// The positions of what pruning would remove, save those of the events that tell of
+/// removals, which stay.
+pub(super) async fn list(pool: Pool, before: Timestamp, below: u64) -> Result<Positions, Failure> {
+    const RUNS: &str = "SELECT first, last FROM annals_prune_list($1, $2)";
+    const TELLING: &str = "SELECT a.first + e.rank FROM annals_events e JOIN annals_appends a ON a.number = e.append \
+         WHERE e.entity_type = 'store' AND e.entity_id IS NULL AND e.action = 'annals.pruned'";
+    let mut snapshot = super::read::snapshot(&pool).await?;
+    let runs = snapshot.row::<(i64, i64)>(RUNS).bind(Time(before)).bind(number(below));
+    let mut positions = Positions::default();
+    for (first, last) in runs.fetch_all(&mut *snapshot).await? {
+        positions.add(first.unsigned_abs(), last.unsigned_abs());
+    }
+    for position in snapshot.scalar::<i64>(TELLING).fetch_all(&mut *snapshot).await? {
+        positions.take_out(position.unsigned_abs());
+    }
+    snapshot.commit().await?;
+    Ok(positions)
 }
 
 /// Drops a partition, or removes up to `limit` events, in one transaction.

@@ -7,10 +7,10 @@ use std::time::UNIX_EPOCH;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::tiles::{Head, Tiles as Reader};
-use crate::event::Timestamp;
+use crate::event::{EventId, Timestamp};
 use crate::log::{Place, Tiles, root_at};
 use crate::sqlite::Failure;
-use crate::store::{Columns, Held, Kept, LedgerRow, Sign, Signing, Standing};
+use crate::store::{Columns, Held, Kept, KeptRemoval, LedgerRow, Sign, Signing, Standing};
 
 /// The statement that reads events and tombstones under a condition.
 macro_rules! rows_where {
@@ -174,6 +174,55 @@ pub(super) fn cosign(connection: &mut Connection, size: u64, note: &str) -> Resu
     connection.execute(
         "UPDATE annals_log_checkpoints SET note = ?2 WHERE size = ?1",
         params![size, note],
+    )?;
+    Ok(())
+}
+
+pub(super) fn keep_removal(
+    connection: &mut Connection,
+    event: EventId,
+    removal: &KeptRemoval,
+) -> Result<(), Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (part, positions) in removal.parts().into_iter().enumerate() {
+        transaction.execute(
+            "INSERT INTO annals_removals (event, part, positions) VALUES (?1, ?2, ?3)",
+            params![event.as_bytes(), part, positions],
+        )?;
+    }
+    if let Some(note) = &removal.note {
+        transaction.execute(
+            "INSERT INTO annals_removal_notes (event, note) VALUES (?1, ?2)",
+            params![event.as_bytes(), note],
+        )?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+pub(super) fn removal(
+    connection: &mut Connection,
+    event: EventId,
+) -> Result<Option<KeptRemoval>, Failure> {
+    let transaction = connection.transaction()?;
+    let mut parts = transaction
+        .prepare_cached("SELECT positions FROM annals_removals WHERE event = ?1 ORDER BY part")?;
+    let mut note =
+        transaction.prepare_cached("SELECT note FROM annals_removal_notes WHERE event = ?1")?;
+    let parts = parts.query_map([event.as_bytes()], |row| row.get(0))?;
+    let parts = parts.collect::<rusqlite::Result<Vec<Vec<u8>>>>()?;
+    let note = note.query_row([event.as_bytes()], |row| row.get(0)).optional()?;
+    Ok((!parts.is_empty()).then(|| KeptRemoval { positions: parts.concat(), note }))
+}
+
+pub(super) fn sign_removal(
+    connection: &mut Connection,
+    event: EventId,
+    note: &str,
+) -> Result<(), Failure> {
+    connection.execute(
+        "INSERT OR REPLACE INTO annals_removal_notes (event, note) VALUES (?1, ?2)",
+        params![event.as_bytes(), note],
     )?;
     Ok(())
 }

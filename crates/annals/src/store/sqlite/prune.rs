@@ -5,7 +5,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use super::tiles::Head;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventId, Timestamp};
-use crate::log::{self, SALT_BYTES};
+use crate::log::{self, Positions, SALT_BYTES};
 use crate::sqlite::Failure;
 use crate::store::{PRUNED, PrunePlan, Removed};
 
@@ -58,6 +58,53 @@ impl Planning {
             self.plan.oldest = self.plan.oldest.or(self.plan.newest);
         }
         Ok((seen < SLICE).then_some(self.plan))
+    }
+}
+
+/// A list under way: a slice of it is made at a time.
+#[derive(Debug)]
+pub(super) struct Listing {
+    before: Timestamp,
+    below: u64,
+    positions: Positions,
+    after: (i64, i64),
+}
+
+impl Listing {
+    pub(super) fn begin(before: Timestamp, below: u64) -> Self {
+        Self { before, below, positions: Positions::default(), after: (-1, -1) }
+    }
+
+    /// Lists the next slice; answers the list when there is no further one.
+    pub(super) fn slice(&mut self, connection: &Connection) -> Result<Option<Positions>, Failure> {
+        // Of the index alone, which knows nothing of actions.
+        let mut select = connection.prepare_cached(
+            "SELECT occurred_at, position FROM annals_events INDEXED BY annals_events_time \
+             WHERE (occurred_at, position) > (?1, ?2) AND occurred_at < ?3 AND position < ?4 \
+             ORDER BY occurred_at, position LIMIT ?5",
+        )?;
+        let (time, position) = self.after;
+        let before = self.before.as_micros();
+        let mut rows = select.query(params![time, position, before, self.below, SLICE])?;
+        let mut seen = 0;
+        while let Some(row) = rows.next()? {
+            seen += 1;
+            self.after = (row.get(0)?, row.get(1)?);
+            let position = self.after.1.unsigned_abs();
+            self.positions.add(position, position + 1);
+        }
+        if seen == SLICE {
+            return Ok(None);
+        }
+        let mut telling = connection.prepare_cached(
+            "SELECT position FROM annals_events INDEXED BY annals_events_entity \
+             WHERE entity_type = 'store' AND entity_id IS NULL AND action = ?1",
+        )?;
+        let mut rows = telling.query([PRUNED])?;
+        while let Some(row) = rows.next()? {
+            self.positions.take_out(row.get(0)?);
+        }
+        Ok(Some(std::mem::take(&mut self.positions)))
     }
 }
 

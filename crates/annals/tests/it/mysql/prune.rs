@@ -2,7 +2,7 @@
 
 use annals::conformance::store::StorePlace;
 use annals::store::mysql::MysqlStore;
-use annals::store::{Appended, Appender, Record, Store, prune};
+use annals::store::{Appended, Appender, Prune, Record, Store, prune};
 use annals::{Entity, ErrorKind, Event, EventId, Timestamp, roles};
 use annals_testbed::mariadb::Mariadb;
 use annals_testbed::required;
@@ -67,8 +67,9 @@ async fn a_month_goes_in_one_step_and_stays_known() {
     let bytes: usize = old[..1_400].iter().map(|record| record.body().len()).sum();
     assert_eq!((plan.events, plan.bytes), (1_400, bytes as u64));
     let mut steps = Vec::new();
-    let pruned =
-        prune(&store, before(-1), None, |removed| steps.push(removed.events)).await.unwrap();
+    let pruned = prune(&store, &Prune::before(before(-1)), |removed| steps.push(removed.events))
+        .await
+        .unwrap();
     assert_eq!(steps, [700, 1_400], "a month a step");
     assert_eq!(pruned.removed.bytes, plan.bytes);
     assert_eq!(sql(server, &place, "SELECT COUNT(*) FROM annals_tombstones"), "0");
@@ -109,10 +110,10 @@ async fn a_month_goes_in_one_step_and_stays_known() {
 async fn what_tells_of_removals_stays_when_its_month_goes() {
     let Some(server) = required(Mariadb::shared()) else { return };
     let (place, store, _) = three_months(server).await;
-    prune(&store, before(-2), None, |_| ()).await.unwrap();
+    prune(&store, &Prune::before(before(-2)), |_| ()).await.unwrap();
     let told = tell_earlier(server, &place, -2);
     let plan = store.prune_plan(before(-1)).await.unwrap();
-    let pruned = prune(&store, before(-1), None, |_| ()).await.unwrap();
+    let pruned = prune(&store, &Prune::before(before(-1)), |_| ()).await.unwrap();
     assert_eq!((plan.events, pruned.removed.events, pruned.removed.bytes), (700, 700, plan.bytes));
     assert_eq!(rows(server, &place, -2), "1");
     let kept = store.get(told).await.unwrap().unwrap();
@@ -141,7 +142,7 @@ async fn an_event_that_comes_late_keeps_its_month() {
     assert_eq!(append(&store, &[event_at(&month(-3), 8_888)]).await, [Appended::Inserted(2_103)]);
     place.check().await.unwrap();
     // The month that has not ended, and those to come, are open whatever one prunes.
-    prune(&store, Timestamp::MAX, None, |_| ()).await.unwrap();
+    prune(&store, &Prune::before(Timestamp::MAX), |_| ()).await.unwrap();
     assert_eq!(append(&store, &[event_at(&month(1), 1)]).await, [Appended::Inserted(2_105)]);
     place.check().await.unwrap();
 }
@@ -190,7 +191,7 @@ async fn a_month_that_has_half_gone_goes_with_the_next_prune() {
         let plan = store.prune_plan(before(-9)).await.unwrap();
         let bytes: usize = old[..700].iter().map(|record| record.body().len()).sum();
         assert_eq!((plan.events, plan.bytes), (700, bytes as u64), "{done:?}");
-        let pruned = prune(&store, before(-9), None, |_| ()).await.unwrap();
+        let pruned = prune(&store, &Prune::before(before(-9)), |_| ()).await.unwrap();
         assert_eq!((pruned.removed.events, pruned.removed.bytes), (700, plan.bytes), "{done:?}");
         assert_eq!(rows(server, &place, -3), "0");
         assert_eq!(store.stats().await.unwrap().events, 1_402, "{done:?}");
@@ -213,7 +214,7 @@ async fn a_long_read_keeps_a_month_and_no_append() {
         let url = place.url.clone();
         async move {
             let store = MysqlStore::open(&url).await.unwrap();
-            prune(&store, before(-2), None, |_| ()).await
+            prune(&store, &Prune::before(before(-2)), |_| ()).await
         }
     });
     let mut number = 0;
@@ -226,7 +227,7 @@ async fn a_long_read_keeps_a_month_and_no_append() {
     assert_eq!(rows(server, &place, -3), "700");
     place.check().await.unwrap();
     reading.rollback().await.unwrap();
-    let pruned = prune(&store, before(-2), None, |_| ()).await.unwrap();
+    let pruned = prune(&store, &Prune::before(before(-2)), |_| ()).await.unwrap();
     assert_eq!((pruned.removed.events, rows(server, &place, -3)), (700, "0".to_owned()));
     place.check().await.unwrap();
 }
@@ -242,7 +243,7 @@ async fn months_go_beside_appends_to_them() {
             let url = place.url.clone();
             tokio::spawn(async move {
                 let store = MysqlStore::open(&url).await.unwrap();
-                prune(&store, before(0), None, |_| ()).await.unwrap().removed.events
+                prune(&store, &Prune::before(before(0)), |_| ()).await.unwrap().removed.events
             })
         })
         .collect();
@@ -298,7 +299,7 @@ async fn the_role_that_prunes_can_take_a_month() {
     }
     let of = |user: &str| place.url.replace("root@", &format!("u_{user}@"));
     let pruner = MysqlStore::open_existing(&of("prune")).await.unwrap();
-    let pruned = prune(&pruner, before(-1), None, |_| ()).await.unwrap();
+    let pruned = prune(&pruner, &Prune::before(before(-1)), |_| ()).await.unwrap();
     assert_eq!(pruned.removed.events, 1_400);
     let worker = MysqlStore::open_existing(&of("work")).await.unwrap();
     let event = Event::new("updated", Entity::new("product", 1)).occurred_at(before(-2));

@@ -1,7 +1,7 @@
 //! Least privilege: what each role can do, and what it cannot.
 
 use annals::store::mysql::MysqlStore;
-use annals::store::{Appended, Appender, Record, Store};
+use annals::store::{Appended, Appender, Prune, Record, Store, prune};
 use annals::transport::mysql::MysqlTransport;
 use annals::transport::{Transport, Want};
 use annals::{Entity, ErrorKind, Event, Timestamp, roles};
@@ -73,7 +73,7 @@ async fn each_role_can_do_its_own_and_nothing_else() {
     denied(reader.append([record(9)].into()).await.unwrap_err());
 
     let pruner = store("prune").await;
-    let pruned = annals::store::prune(&pruner, Timestamp::MAX, None, |_| ()).await.unwrap();
+    let pruned = prune(&pruner, &Prune::before(Timestamp::MAX), |_| ()).await.unwrap();
     assert_eq!(pruned.removed.events, 5);
     assert_eq!(owner.1.verify_log().await.unwrap().events, 1);
 }

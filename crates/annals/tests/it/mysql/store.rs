@@ -7,7 +7,7 @@ use annals::conformance::Random;
 use annals::conformance::store::StorePlace;
 use annals::query::{ActorFilter, Filter, Query};
 use annals::store::mysql::MysqlStore;
-use annals::store::{Appended, Appender, Record, Store, prune};
+use annals::store::{Appended, Appender, Prune, Record, Store, prune};
 use annals::transport::mysql::MysqlTransport;
 use annals::transport::{Message, Transport, Want};
 use annals::worker::{Worker, WorkerOptions};
@@ -216,7 +216,8 @@ async fn what_is_pruned_stays_known_and_what_tells_of_it_stays() {
     assert_eq!((plan.events, plan.bytes), (1_200, bytes as u64));
     assert_eq!((plan.oldest, plan.newest), (Some(old[0].occurred_at), Some(old[0].occurred_at)));
     let mut steps = Vec::new();
-    let pruned = prune(&store, before, None, |removed| steps.push(removed.events)).await.unwrap();
+    let pruned =
+        prune(&store, &Prune::before(before), |removed| steps.push(removed.events)).await.unwrap();
     assert_eq!(steps, [500, 1_000, 1_200], "in bounded steps");
     assert_eq!(pruned.removed.bytes, plan.bytes);
     let answers = append(&store, &[old[3].clone(), event_at(&month(-5), 9_999)]).await;
@@ -235,7 +236,7 @@ async fn what_is_pruned_stays_known_and_what_tells_of_it_stays() {
     place.check().await.unwrap();
 
     // All of it goes but for what tells of it.
-    prune(&store, Timestamp::MAX, None, |_| ()).await.unwrap();
+    prune(&store, &Prune::before(Timestamp::MAX), |_| ()).await.unwrap();
     let left = store.window(0, 100).await.unwrap();
     assert!(left.iter().all(|event| event.event().unwrap().action == "annals.pruned"));
     assert_eq!(left.len(), 2);

@@ -3,7 +3,7 @@
 use annals::conformance::records;
 use annals::query::{Filter, Query};
 use annals::store::postgres::PostgresStore;
-use annals::store::{Appended, Appender, Store, prune};
+use annals::store::{Appended, Appender, Prune, Store, prune};
 use annals::transport::postgres::PostgresTransport;
 use annals::transport::{Message, Transport, Want};
 use annals::{Entity, Event, Timestamp, roles};
@@ -145,7 +145,7 @@ async fn each_role_may_do_its_work_and_nothing_else(release: Release) {
 
     let pruner = url("prune");
     let store = PostgresStore::open(&pruner).await.unwrap();
-    let pruned = prune(&store, Timestamp::now(), None, |_| ()).await.unwrap();
+    let pruned = prune(&store, &Prune::before(Timestamp::now()), |_| ()).await.unwrap();
     assert_eq!(pruned.removed.events, 11);
     PostgresStore::open(&owner).await.unwrap().verify_log().await.unwrap();
     denied(&pruner, NOBODY).await;

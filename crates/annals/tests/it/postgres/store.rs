@@ -6,7 +6,7 @@ use annals::conformance::Random;
 use annals::conformance::store::StorePlace;
 use annals::query::{ActorFilter, Filter, Query};
 use annals::store::postgres::PostgresStore;
-use annals::store::{Appended, Appender, Record, Store, prune};
+use annals::store::{Appended, Appender, Prune, Record, Store, prune};
 use annals::transport::postgres::PostgresTransport;
 use annals::transport::{Message, Transport, Want};
 use annals::worker::{Worker, WorkerOptions};
@@ -202,7 +202,9 @@ async fn whole_months_are_dropped_and_stay_known(release: Release) {
     append(&store, &[event_at("1999-01-01T00:00:00Z", 1), event_at(&month(-4), 1)]).await;
     append(&store, &[event_at(&month(0), 1)]).await;
     // The trail of an earlier prune, which was made in the month that goes.
-    let first = prune(&store, "1990-01-01T00:00:00Z".parse().unwrap(), None, |_| ()).await.unwrap();
+    let first = prune(&store, &Prune::before("1990-01-01T00:00:00Z".parse().unwrap()), |_| ())
+        .await
+        .unwrap();
     assert_eq!(first.event, None);
 
     let before: Timestamp = month(-4).parse().unwrap();
@@ -212,7 +214,8 @@ async fn whole_months_are_dropped_and_stay_known(release: Release) {
     assert!(plan.bytes > bytes as u64);
     assert_eq!(plan.newest, Some(old[0].occurred_at));
     let mut steps = Vec::new();
-    let pruned = prune(&store, before, None, |removed| steps.push(removed.events)).await.unwrap();
+    let pruned =
+        prune(&store, &Prune::before(before), |removed| steps.push(removed.events)).await.unwrap();
     assert_eq!(steps, [30, 31], "the month at once, the rest by rows");
     assert_eq!(pruned.removed.bytes, plan.bytes);
     let tables = sql(
@@ -256,10 +259,11 @@ async fn the_events_that_tell_of_removals_stay_when_their_month_goes(release: Re
     let place = Place::on(server);
     let store = place.store().await;
     append(&store, &[event_at(&month(0), 1)]).await;
-    let told = prune(&store, Timestamp::now(), None, |_| ()).await.unwrap().event.unwrap();
+    let told =
+        prune(&store, &Prune::before(Timestamp::now()), |_| ()).await.unwrap().event.unwrap();
     append(&store, &[event_at(&month(0), 2), event_at(&month(1), 3)]).await;
     let next: Timestamp = month(1).parse().unwrap();
-    let second = prune(&store, next, None, |_| ()).await.unwrap();
+    let second = prune(&store, &Prune::before(next), |_| ()).await.unwrap();
     assert_eq!((second.plan.events, second.removed.events), (1, 1));
     let left: Vec<_> = store
         .window(0, 100)
