@@ -6,8 +6,8 @@ use annals::config::Flag;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    attach, checkpoint, config, doctor, export_log, failed, history, index, init, log, migrate,
-    prove, prune, query, record, recover, serve, stats, tail, up, verify, work,
+    attach, checkpoint, config, doctor, export_log, failed, history, hold, index, init, log,
+    migrate, prove, prune, query, record, recover, serve, stats, tail, up, verify, work,
 };
 use crate::demo;
 
@@ -116,6 +116,9 @@ pub(crate) enum Command {
     Recover(recover::Recover),
     /// Remove old events
     Prune(prune::Prune),
+    /// Keep events from being removed by anybody
+    #[command(subcommand)]
+    Hold(hold::Hold),
     /// Check that nothing in the store was altered, or that a proof is right
     Verify(verify::Verify),
     /// Prove that an event is in the log

@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod export_log;
 pub(crate) mod failed;
 pub(crate) mod history;
+pub(crate) mod hold;
 pub(crate) mod index;
 pub(crate) mod init;
 pub(crate) mod log;
@@ -41,6 +42,7 @@ pub(crate) async fn run(command: Command, session: Session) -> Result<(), Failur
         Command::Query(query) => query.run(&session).await,
         Command::Stats(stats) => stats.run(&session).await,
         Command::Failed(failed) => failed.run(&session).await,
+        Command::Hold(hold) => hold.run(&session).await,
         Command::Recover(recover) => recover.run(&session).await,
         Command::Prune(prune) => prune.run(&session).await,
         Command::Verify(verify) => verify.run(&session).await,

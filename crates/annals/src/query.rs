@@ -63,6 +63,16 @@ pub struct ActorFilter {
     pub id: String,
 }
 
+impl std::fmt::Display for ActorFilter {
+    /// `ID` or `TYPE:ID`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.kind {
+            Some(kind) => write!(f, "{kind}:{}", self.id),
+            None => f.write_str(&self.id),
+        }
+    }
+}
+
 impl std::str::FromStr for ActorFilter {
     type Err = String;
 

@@ -16,6 +16,7 @@
 mod batch;
 #[cfg(feature = "file")]
 pub mod file;
+pub mod hold;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub mod laravel;
 mod ledger;
@@ -30,6 +31,7 @@ mod record;
 mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod system;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod verify;
 
@@ -39,6 +41,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Result};
+use hold::Hold;
+
 use crate::event::{Event, EventId, Timestamp};
 use crate::log::Positions;
 use crate::query::{Page, Query};
@@ -47,10 +51,10 @@ use crate::url::Options;
 use crate::url::without_secrets;
 
 pub use ledger::{Columns, Held, Kept, KeptRemoval, Ledger, LedgerRow, Sign, Signing, Standing};
-#[cfg(feature = "proof")]
-pub(crate) use prune::append_system_event;
 pub use prune::{PRUNED, Prune, Pruned, SignRemoval, prune};
 pub use record::Record;
+#[cfg(feature = "proof")]
+pub(crate) use system::{append_system_event, system_event};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use verify::LogCheck;
 
@@ -146,6 +150,26 @@ pub trait Store: Appender {
     /// When the store cannot be written.
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed>;
 
+    /// The holds that last, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn holds(&self) -> Result<Vec<Hold>>;
+
+    /// Keeps all that fits a hold from now on; a step of a prune that is under way ends
+    /// first. Who wants it told calls [`hold::place`].
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    async fn place_hold(&self, hold: &Hold) -> Result<()>;
+
+    /// Ends a hold; answers whether there was one. Who wants it told calls
+    /// [`hold::release`].
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    async fn lift_hold(&self, id: EventId) -> Result<bool>;
+
     /// Its Merkle log, for who signs, proves and verifies it.
     ///
     /// # Errors
@@ -236,6 +260,8 @@ pub struct PrunePlan {
     pub newest: Option<Timestamp>,
     /// The log's size now: the prune touches positions below it only.
     pub below: u64,
+    /// Events as old, which stay since they are under a hold.
+    pub held: u64,
 }
 
 /// What a prune step removed.

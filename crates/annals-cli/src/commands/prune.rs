@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use annals::config::Flag;
 use annals::store::laravel::AuditsTable;
-use annals::store::{self, PrunePlan, Removed};
+use annals::store::{self, PrunePlan, Removed, Store};
 use annals::{Actor, Timestamp};
 use clap::Args;
 use serde_json::json;
@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::args::push;
 use crate::failure::Failure;
 use crate::render::line::{Clock, time};
+use crate::render::shown;
 use crate::render::size::{bytes, plural};
 use crate::session::{Session, shown_url};
 use crate::signals::Signals;
@@ -59,7 +60,9 @@ impl Prune {
         }
         let store = session.store().await?;
         if self.dry_run {
-            return tell(session, &store.prune_plan(before).await?, before, None);
+            let plan = store.prune_plan(before).await?;
+            tell(session, &plan, before, None)?;
+            return tell_of_holds(session, &*store, plan.held).await;
         }
         let signer = session.signer_of(Arc::clone(&store))?;
         let wanted = store::Prune::before(before).by(by()).signed_by(&signer);
@@ -71,10 +74,26 @@ impl Prune {
             }) => Ok(pruned?),
         };
         match pruned {
-            Ok(pruned) => tell(session, &pruned.plan, before, Some(pruned.removed)),
+            Ok(pruned) => {
+                tell(session, &pruned.plan, before, Some(pruned.removed))?;
+                tell_of_holds(session, &*store, pruned.plan.held).await
+            }
             Err(name) => Err(cut_short(name, so_far)),
         }
     }
+}
+
+/// Names the holds that keep what is as old.
+async fn tell_of_holds(session: &Session, store: &dyn Store, held: u64) -> Result<(), Failure> {
+    if held == 0 || session.out.json() {
+        return Ok(());
+    }
+    session.out.line(format!("kept {} as old, under a hold:", plural(held, "event")))?;
+    for hold in store.holds().await? {
+        let (scope, reason) = (hold.scope.to_string(), &hold.reason);
+        session.out.line(format!("  {}  {}: {}", hold.id, shown(&scope), shown(reason)))?;
+    }
+    Ok(())
 }
 
 fn cut_short(name: &str, so_far: Removed) -> Failure {
@@ -97,7 +116,7 @@ fn tell(
 ) -> Result<(), Failure> {
     if session.out.json() {
         return session.out.object(&json!({
-            "before": before.to_string(), "dry_run": removed.is_none(),
+            "before": before.to_string(), "dry_run": removed.is_none(), "held": plan.held,
             "planned": { "events": plan.events, "bytes": plan.bytes,
                 "oldest": plan.oldest.map(|time| time.to_string()), "newest": plan.newest.map(|time| time.to_string()) },
             "removed": { "events": removed.map_or(0, |r| r.events), "bytes": removed.map_or(0, |r| r.bytes) },
@@ -146,8 +165,10 @@ mod tests {
             oldest: Some(at("2026-01-01T00:00:00Z")),
             newest: Some(at("2026-08-23T00:00:00Z")),
             below: 5000,
+            held: 0,
         };
-        let nothing = PrunePlan { events: 0, bytes: 0, oldest: None, newest: None, below: 5000 };
+        let nothing =
+            PrunePlan { events: 0, bytes: 0, oldest: None, newest: None, below: 5000, held: 0 };
         let before = at("2026-08-24T10:00:00Z");
         let lines = [
             sentence("sqlite:s.db", &plan, before, None),

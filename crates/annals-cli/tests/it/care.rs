@@ -95,6 +95,37 @@ fn a_mirrors_file_goes_back_row_by_row() {
 }
 
 #[test]
+fn what_is_held_stays_and_prune_names_the_hold() {
+    let here = Installation::new();
+    for id in ["1", "2"] {
+        here.ok(&["record", "--action", "paid", "--entity", &format!("order:{id}")]);
+    }
+    here.ok(&["work", "--drain"]);
+    let nothing = here.run(&["hold", "add", "--reason", "why"]);
+    assert!(nothing.status == 2 && nothing.stderr.contains("name an entity"), "{nothing:?}");
+    let held = here.ok(&["hold", "add", "--entity", "order:2", "--reason", "Müller ./. Shop"]);
+    let id = held.split_whitespace().nth(1).unwrap().to_owned();
+    let listed = here.ok(&["hold", "list"]);
+    assert!(listed.contains(&id) && listed.contains("entity order:2"), "{listed}");
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    for arguments in
+        [&["prune", "--older-than", "1ms", "--dry-run"][..], &["prune", "--older-than", "1ms"]]
+    {
+        let said = here.ok(arguments);
+        assert!(said.contains("kept 1 event as old, under a hold:"), "{said}");
+        assert!(said.contains(&format!("{id}  entity order:2: Müller ./. Shop")), "{said}");
+    }
+    assert!(here.ok(&["query", "--entity", "order:2"]).contains("paid"));
+    assert!(!here.ok(&["query", "--entity", "order:1"]).contains("paid"));
+    here.ok(&["hold", "release", &id, "--reason", "closed"]);
+    assert_eq!(here.ok(&["hold", "list"]).trim(), "nothing is held");
+    here.ok(&["prune", "--older-than", "1ms"]);
+    assert!(!here.ok(&["query", "--entity", "order:2"]).contains("paid"));
+    let gone = here.run(&["hold", "release", &id, "--reason", "again"]);
+    assert!(gone.status == 2 && gone.stderr.contains("there is no hold"), "{gone:?}");
+}
+
+#[test]
 fn prune_says_what_it_would_remove_and_removes_exactly_that() {
     let here = Installation::new();
     let old = r#"{"occurred_at":"2020-01-01T00:00:00Z","source_id":"old","action":"seen","entity":{"type":"page","id":"1"}}"#;

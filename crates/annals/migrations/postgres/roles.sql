@@ -43,6 +43,7 @@ BEGIN
             ('TABLE', 'annals_log_signer', 'SELECT', 'annals_work, annals_read, annals_prune'),
             ('TABLE', 'annals_removals', 'SELECT', 'annals_work, annals_read, annals_prune'),
             ('TABLE', 'annals_removal_notes', 'SELECT', 'annals_work, annals_read, annals_prune'),
+            ('TABLE', 'annals_holds', 'SELECT', 'annals_work, annals_read, annals_prune'),
             ('TABLE', 'annals_trail', 'SELECT', 'annals_read'),
             ('TABLE', 'annals_attached', 'SELECT', 'annals_read'),
             ('TABLE', 'annals_capture_head', 'SELECT', 'annals_read'),
@@ -58,6 +59,8 @@ BEGIN
             ('FUNCTION', 'annals_removal_keep', 'EXECUTE', 'annals_prune'),
             ('FUNCTION', 'annals_removal_sign', 'EXECUTE', 'annals_work, annals_prune'),
             ('FUNCTION', 'annals_prune_list', 'EXECUTE', 'annals_prune'),
+            ('FUNCTION', 'annals_held', 'EXECUTE', 'annals_read, annals_prune'),
+            ('FUNCTION', 'annals_held_events', 'EXECUTE', 'annals_read, annals_prune'),
             ('FUNCTION', 'annals_prune_plan', 'EXECUTE', 'annals_prune'),
             ('FUNCTION', 'annals_prune_partition', 'EXECUTE', 'annals_prune'),
             ('FUNCTION', 'annals_prune', 'EXECUTE', 'annals_prune')

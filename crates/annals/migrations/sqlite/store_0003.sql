@@ -12,3 +12,17 @@ CREATE TABLE annals_removal_notes (
     event BLOB PRIMARY KEY,
     note  TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Legal holds: what fits one, in all that it names, is neither pruned nor erased. The
+-- event of that id tells of it.
+CREATE TABLE annals_holds (
+    id          BLOB PRIMARY KEY,
+    tenant      TEXT,
+    entity_type TEXT,
+    entity_id   TEXT,
+    actor_type  TEXT,
+    actor_id    TEXT,
+    reason      TEXT    NOT NULL,
+    -- Microseconds since 1970.
+    placed_at   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

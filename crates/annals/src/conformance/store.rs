@@ -6,6 +6,7 @@
 //! ```
 
 mod appending;
+mod holding;
 mod model;
 mod pruning;
 mod querying;
@@ -19,6 +20,7 @@ use crate::error::Result;
 use crate::store::{Appended, Appender, Record, Store};
 
 pub use appending::*;
+pub use holding::*;
 pub use model::*;
 pub use pruning::*;
 pub use querying::*;
@@ -128,6 +130,8 @@ macro_rules! store_conformance {
             pruning_removes_what_it_planned,
             a_pruned_id_is_refused,
             a_prune_tells_of_itself_and_stays,
+            what_is_held_stays,
+            holds_tell_of_themselves,
             random_operations_match_a_model,
         }
     };

@@ -59,6 +59,11 @@ impl Positions {
         self.add(position + 1, end);
     }
 
+    /// Takes all of another list out.
+    pub fn take_out_all(&mut self, other: &Self) {
+        other.runs().flat_map(|(from, until)| from..until).for_each(|one| self.take_out(one));
+    }
+
     /// Whether one is listed.
     #[must_use]
     pub fn contains(&self, position: u64) -> bool {

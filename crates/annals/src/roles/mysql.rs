@@ -45,6 +45,7 @@ const RIGHTS: &[(&str, &str, &str)] = &[
     ("annals_removals", "SELECT", "annals_work, annals_read"),
     ("annals_removal_notes", "SELECT, INSERT, UPDATE", "annals_work, annals_prune"),
     ("annals_removal_notes", "SELECT", "annals_read"),
+    ("annals_holds", "SELECT", "annals_work, annals_read, annals_prune"),
     ("annals_trail", "SELECT", "annals_read"),
     ("annals_attached", "SELECT", "annals_read"),
     ("annals_capture_head", "SELECT", "annals_read"),

@@ -121,6 +121,7 @@ impl AuditsTable {
         let older = self.table.older_than(self.laravel.zone.write(before)).await?;
         let read = |text: &String| self.laravel.zone.read(text).ok();
         Ok(PrunePlan {
+            held: 0,
             events: older.rows,
             bytes: 0,
             oldest: older.span.as_ref().and_then(|(first, _)| read(first)),

@@ -11,6 +11,7 @@
 
 mod append;
 mod drop;
+mod hold;
 mod ledger;
 mod memory;
 mod partitions;
@@ -27,6 +28,7 @@ use tokio::sync::OnceCell;
 
 use self::memory::Memory;
 use self::walk::Walk;
+use super::hold::Hold;
 use super::{
     Along, Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, PrunePlan, Record,
     Removed, Sign, Signing, Standing, Store, StoreStats, Stored,
@@ -213,6 +215,21 @@ impl Store for MysqlStore {
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
         let work = move |pool| prune::step(pool, before, below, limit);
         self.server().await?.call("prune", work).await
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>> {
+        self.server().await?.brief("read the holds of", hold::all).await
+    }
+
+    async fn place_hold(&self, hold: &Hold) -> Result<()> {
+        let hold = hold.clone();
+        let work = move |pool| hold::place(pool, hold);
+        self.server().await?.call("place a hold in", work).await
+    }
+
+    async fn lift_hold(&self, id: EventId) -> Result<bool> {
+        let work = move |pool| hold::lift(pool, id);
+        self.server().await?.call("lift a hold in", work).await
     }
 
     fn ledger(&self) -> Result<&dyn Ledger> {

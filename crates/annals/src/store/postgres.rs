@@ -10,6 +10,7 @@
 //! then on an event of that month is refused.
 
 mod append;
+mod hold;
 mod ledger;
 mod partitions;
 mod prune;
@@ -26,6 +27,7 @@ use tokio::sync::OnceCell;
 
 use self::append::Memory;
 use self::walk::Walk;
+use super::hold::Hold;
 use super::{
     Along, Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, PrunePlan, Record,
     Removed, Sign, Signing, Standing, Store, StoreStats, Stored,
@@ -203,6 +205,21 @@ impl Store for PostgresStore {
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
         let work = move |pool| prune::step(pool, before, below, limit);
         self.server().await?.call("prune", work).await
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>> {
+        self.server().await?.brief("read the holds of", hold::all).await
+    }
+
+    async fn place_hold(&self, hold: &Hold) -> Result<()> {
+        let hold = hold.clone();
+        let work = move |pool| hold::place(pool, hold);
+        self.server().await?.call("place a hold in", work).await
+    }
+
+    async fn lift_hold(&self, id: EventId) -> Result<bool> {
+        let work = move |pool| hold::lift(pool, id);
+        self.server().await?.call("lift a hold in", work).await
     }
 
     fn ledger(&self) -> Result<&dyn Ledger> {

@@ -5,16 +5,14 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::time::sleep;
 
-use super::{Appended, Appender, KeptRemoval, PrunePlan, Record, Removed, Store};
+use super::system::{append_system_event, system_event};
+use super::{KeptRemoval, PrunePlan, Removed, Store};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Actor, Entity, Event, EventId, Object, Producer, Timestamp, encode_system};
+use crate::event::{Actor, Event, EventId, Timestamp};
 use crate::log::{Positions, Removal};
 
 /// The action of the event that tells of a prune. Such events are never pruned.
 pub const PRUNED: &str = "annals.pruned";
-
-/// The producer of the events that a store's own upkeep makes.
-const PRODUCER: &str = "annals";
 
 /// Events that one step removes, at most: some milliseconds of work.
 const STEP: usize = 500;
@@ -71,7 +69,7 @@ pub struct Pruned {
     pub event: Option<EventId>,
 }
 
-/// Removes old events in bounded steps, between which appends get their turn, and calls
+/// Removes old events, save those under a [hold](super::hold), in bounded steps, between which appends get their turn, and calls
 /// `progress` with what was removed so far after each.
 ///
 /// Which positions go is listed and signed, and an event [`PRUNED`] is stored that tells of
@@ -153,29 +151,5 @@ fn intent(prune: &Prune<'_>, plan: &PrunePlan, positions: &Positions) -> Result<
         bytes: plan.bytes,
         positions: positions.hash().iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    let metadata = Object::from_value(&intent)
-        .map_err(|fault| Error::new(ErrorKind::Event, "tell of a prune", fault))?;
-    let mut event = Event::new(PRUNED, Entity::of_type("store")).metadata(metadata);
-    event.actor.clone_from(&prune.by);
-    event.producer = Some(Producer { id: PRODUCER.into(), seq: None });
-    Ok(event)
-}
-
-/// Appends an event that Annals itself makes; its action may begin with
-/// [`crate::event::RESERVED_ACTIONS`].
-///
-/// # Errors
-/// If the event cannot be encoded or the store cannot be written.
-pub(crate) async fn append_system_event<A>(store: &A, event: &Event) -> Result<()>
-where
-    A: Appender + ?Sized,
-{
-    let body = encode_system(event)?;
-    let doing = || format!("append {} to {}", event.action, store.url());
-    let record =
-        Record::decode(body).map_err(|error| Error::new(ErrorKind::Event, doing(), error))?;
-    match store.append(std::slice::from_ref(&record).into()).await?.as_slice() {
-        [Appended::Refused(reason)] => Err(Error::new(ErrorKind::Event, doing(), reason)),
-        _ => Ok(()),
-    }
+    system_event(PRUNED, &intent, prune.by.clone())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::hold::Hold;
 use super::{
     Along, Appended, Appender, Ledger, PrunePlan, Record, Removed, Store, StoreStats, Stored,
 };
@@ -64,6 +65,18 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn prune_step(&self, before: Timestamp, below: u64, limit: usize) -> Result<Removed> {
         (**self).prune_step(before, below, limit).await
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>> {
+        (**self).holds().await
+    }
+
+    async fn place_hold(&self, hold: &Hold) -> Result<()> {
+        (**self).place_hold(hold).await
+    }
+
+    async fn lift_hold(&self, id: EventId) -> Result<bool> {
+        (**self).lift_hold(id).await
     }
 
     fn ledger(&self) -> Result<&dyn Ledger> {

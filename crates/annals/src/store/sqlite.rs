@@ -8,6 +8,7 @@
 //! What it is not: a file on a network share (SQLite's locks do not hold there).
 
 mod append;
+mod hold;
 mod ledger;
 mod prune;
 mod read;
@@ -27,6 +28,7 @@ use tokio::sync::OnceCell;
 
 use self::prune::{Listing, Planning};
 use self::walk::Walk;
+use super::hold::Hold;
 use super::{
     Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, PrunePlan, Record, Removed,
     Sign, Signing, Standing, Store, StoreStats, Stored,
@@ -218,6 +220,22 @@ impl Store for SqliteStore {
         let work =
             move |writer: &mut rusqlite::Connection| prune::step(writer, before, below, limit);
         self.writer.call("prune", work).await
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>> {
+        let reader = self.reader().await?;
+        reader.call("read the holds of", |reader| hold::all(reader)).await
+    }
+
+    async fn place_hold(&self, hold: &Hold) -> Result<()> {
+        let hold = hold.clone();
+        let work = move |writer: &mut rusqlite::Connection| hold::place(writer, &hold);
+        self.writer.call("place a hold in", work).await
+    }
+
+    async fn lift_hold(&self, id: EventId) -> Result<bool> {
+        let work = move |writer: &mut rusqlite::Connection| hold::lift(writer, id);
+        self.writer.call("lift a hold in", work).await
     }
 
     fn ledger(&self) -> Result<&dyn Ledger> {

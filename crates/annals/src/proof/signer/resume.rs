@@ -2,16 +2,13 @@
 
 use super::{Known, Signer, latest, signing};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Actor, Entity, Event, EventId, Object, Producer};
+use crate::event::{Actor, Event, EventId};
 use crate::log::{Checkpoint, Hash, SignedCheckpoint, root_at, tiles_read};
 use crate::proof::removals;
-use crate::store::{Ledger, SignRemoval, Standing, append_system_event};
+use crate::store::{Ledger, SignRemoval, Standing, append_system_event, system_event};
 
 /// The action of the event that tells of it.
 pub const RESUMED: &str = "annals.log.resumed";
-
-/// The producer of the events that a store's own upkeep makes.
-const PRODUCER: &str = "annals";
 
 /// How a signer went on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,12 +124,7 @@ fn told(
         "uuid_before": standing.uuid, "uuid": uuid.unwrap_or(&standing.uuid),
         "database_before": standing.signed_copy, "database": standing.copy,
     });
-    let metadata = Object::from_value(&metadata)
-        .map_err(|fault| Error::new(ErrorKind::Event, "tell of a resumed log", fault))?;
-    let mut event = Event::new(RESUMED, Entity::of_type("store")).metadata(metadata);
-    event.actor = by;
-    event.producer = Some(Producer { id: PRODUCER.into(), seq: None });
-    Ok(event)
+    system_event(RESUMED, &metadata, by)
 }
 
 /// A UUID of version 4 (RFC 9562, section 5.4).

@@ -16,6 +16,7 @@ use sqlx::{AssertSqlSafe, Executor, Row};
 
 use super::super::{PRUNED, Removed};
 use super::append::lock_head;
+use super::hold::held;
 use super::partitions::{self, Month};
 use super::prune::SLICE;
 use super::read::first_of;
@@ -132,11 +133,13 @@ async fn list(pool: &Pool, before: Timestamp, below: u64) -> sqlx::Result<Option
     Ok(None)
 }
 
-/// Whether a month has events, save those that tell of removals.
+/// Whether a month has events that may go: neither do those that tell of removals, nor what
+/// is under a hold.
 async fn has_events(connection: &mut Connection, name: &str) -> sqlx::Result<bool> {
     let look = format!(
-        "SELECT EXISTS (SELECT 1 FROM annals_events PARTITION ({name}) FORCE INDEX (PRIMARY) \
-         WHERE NOT (entity_type = 'store' AND entity_id IS NULL AND action = '{PRUNED}'))"
+        "SELECT EXISTS (SELECT 1 FROM annals_events PARTITION ({name}) e FORCE INDEX (PRIMARY) \
+         WHERE NOT (e.entity_type = 'store' AND e.entity_id IS NULL AND e.action = '{PRUNED}') AND NOT {})",
+        held!(),
     );
     connection.scalar(AssertSqlSafe(look)).fetch_one(&mut **connection).await
 }
@@ -167,10 +170,13 @@ async fn has_later_ones(
 
 /// Counts what goes with a month, beside which appends go on.
 async fn count(pool: &Pool, month: &Going) -> sqlx::Result<()> {
-    const LOOK: &str = "SELECT COUNT(*), MAX(id), CAST(SUM(goes) AS SIGNED), CAST(SUM(IF(goes, size, 0)) AS SIGNED) \
+    const LOOK: &str = concat!(
+        "SELECT COUNT(*), MAX(id), CAST(SUM(goes) AS SIGNED), CAST(SUM(IF(goes, size, 0)) AS SIGNED) \
          FROM (SELECT id, OCTET_LENGTH(body) AS size, \
-                 NOT (entity_type = 'store' AND entity_id IS NULL AND action = ?) AS goes \
-             FROM annals_events FORCE INDEX (PRIMARY) WHERE id > ? AND id < ? ORDER BY id LIMIT ?) s";
+                 NOT (entity_type = 'store' AND entity_id IS NULL AND action = ?) AND NOT ",
+        held!(),
+        " AS goes FROM annals_events e FORCE INDEX (PRIMARY) WHERE id > ? AND id < ? ORDER BY id LIMIT ?) s"
+    );
     const KEEP: &str = "UPDATE annals_dropped SET events = ?, bytes = ? \
          WHERE upper = ? AND events IS NULL AND dropped_at IS NULL";
     let mut connection = pool.connect().await?;

@@ -6,6 +6,7 @@ use sqlx::Row;
 use super::super::{PRUNED, PrunePlan, Removed};
 use super::append::lock_head;
 use super::drop;
+use super::hold::held;
 use super::read::{event_id, first_of, ids_as_json};
 use crate::event::Timestamp;
 use crate::log::Positions;
@@ -16,15 +17,18 @@ pub(super) const SLICE: i64 = 20_000;
 
 /// What pruning would remove. Made in slices, beside which appends go on.
 pub(super) async fn plan(pool: Pool, before: Timestamp) -> Result<PrunePlan, Failure> {
-    const LOOK: &str = "SELECT COUNT(*), MAX(id), CAST(SUM(old) AS SIGNED), \
-             CAST(SUM(IF(old, size, 0)) AS SIGNED), MIN(IF(old, occurred_at, NULL)), \
-             MAX(IF(old, occurred_at, NULL)) \
+    const LOOK: &str = concat!(
+        "SELECT COUNT(*), MAX(id), CAST(SUM(old AND NOT held) AS SIGNED), \
+             CAST(SUM(IF(old AND NOT held, size, 0)) AS SIGNED), MIN(IF(old AND NOT held, occurred_at, NULL)), \
+             MAX(IF(old AND NOT held, occurred_at, NULL)), CAST(SUM(old AND held) AS SIGNED) \
          FROM (SELECT id, occurred_at, OCTET_LENGTH(body) AS size, \
-                 (occurred_at < ? OR id >= ? AND id < ?) AND action <> ? AS old \
-             FROM annals_events FORCE INDEX (PRIMARY) WHERE id > ? AND id < ? ORDER BY id LIMIT ?) s";
+                 (occurred_at < ? OR id >= ? AND id < ?) AND action <> ? AS old, ",
+        held!(),
+        " AS held FROM annals_events e FORCE INDEX (PRIMARY) WHERE id > ? AND id < ? ORDER BY id LIMIT ?) s"
+    );
     let mut connection = pool.connect().await?;
     let below = super::tiles::size(&mut connection).await?;
-    let mut plan = PrunePlan { events: 0, bytes: 0, oldest: None, newest: None, below };
+    let mut plan = PrunePlan { events: 0, bytes: 0, oldest: None, newest: None, below, held: 0 };
     // Within one millisecond ids are in no order of time.
     let mut beyond = first_of(before.as_millis() + 1);
     // A month that another prune has begun with goes in any case.
@@ -56,6 +60,7 @@ pub(super) async fn plan(pool: Pool, before: Timestamp) -> Result<PrunePlan, Fai
         };
         plan.events += figure(2)?;
         plan.bytes += figure(3)?;
+        plan.held += figure(6)?;
         plan.oldest = [plan.oldest, time(4)?].into_iter().flatten().min();
         plan.newest = plan.newest.max(time(5)?);
         match row.try_get::<Option<Vec<u8>>, _>(1)? {
@@ -69,11 +74,14 @@ pub(super) async fn plan(pool: Pool, before: Timestamp) -> Result<PrunePlan, Fai
 
 /// The positions of what pruning would remove. Made in slices, as the plan.
 pub(super) async fn list(pool: Pool, before: Timestamp, below: u64) -> Result<Positions, Failure> {
-    const LIST: &str = "SELECT e.id, a.first + e.place, \
-             (e.occurred_at < ? OR e.id >= ? AND e.id < ?) AND e.action <> ? AND a.first + e.place < ? \
-         FROM annals_events e FORCE INDEX (PRIMARY) \
+    const LIST: &str = concat!(
+        "SELECT e.id, a.first + e.place, \
+             (e.occurred_at < ? OR e.id >= ? AND e.id < ?) AND e.action <> ? AND a.first + e.place < ? AND NOT ",
+        held!(),
+        " FROM annals_events e FORCE INDEX (PRIMARY) \
          STRAIGHT_JOIN annals_appends a FORCE INDEX (PRIMARY) ON a.number = e.append \
-         WHERE e.id > ? AND e.id < ? ORDER BY e.id LIMIT ?";
+         WHERE e.id > ? AND e.id < ? ORDER BY e.id LIMIT ?"
+    );
     let mut connection = pool.connect().await?;
     let mut beyond = first_of(before.as_millis() + 1);
     let mut going = (Vec::new(), Vec::new());
@@ -119,12 +127,15 @@ pub(super) async fn step(
 /// others' absence would be unexplained. What another prune is taking out as a whole is
 /// left to it.
 async fn rows(pool: Pool, before: Timestamp, below: u64, limit: usize) -> Result<Removed, Failure> {
-    const FIND: &str = "SELECT e.id, OCTET_LENGTH(e.body) FROM annals_events e FORCE INDEX (PRIMARY) \
+    const FIND: &str = concat!(
+        "SELECT e.id, OCTET_LENGTH(e.body) FROM annals_events e FORCE INDEX (PRIMARY) \
          STRAIGHT_JOIN annals_appends a FORCE INDEX (PRIMARY) ON a.number = e.append \
          WHERE e.id < ? AND e.occurred_at < ? AND e.action <> ? AND a.first + e.place < ? \
              AND NOT EXISTS (SELECT 1 FROM annals_dropped d \
-                 WHERE d.dropped_at IS NULL AND e.id >= d.lower AND e.id < d.upper) \
-         ORDER BY e.id LIMIT ?";
+                 WHERE d.dropped_at IS NULL AND e.id >= d.lower AND e.id < d.upper) AND NOT ",
+        held!(),
+        " ORDER BY e.id LIMIT ?"
+    );
     // The commitment is that of crate::log::commitment.
     const BURY: &str = "INSERT INTO annals_tombstones (id, position, commitment) \
          SELECT e.id, a.first + e.place, UNHEX(SHA2(CONCAT(_binary'annals/leaf/v1\n', e.salt, e.body), 256)) \

@@ -5,6 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::super::{PrunePlan, Removed};
+use super::hold;
 use crate::event::Timestamp;
 use crate::log::Positions;
 use crate::postgres::{Failure, Pool, Time, number};
@@ -17,13 +18,16 @@ pub(super) async fn plan(pool: Pool, before: Timestamp) -> Result<PrunePlan, Fai
     let plan =
         connection.query("SELECT events, bytes, below, oldest, newest FROM annals_prune_plan($1)");
     let row = plan.bind(Time(before)).fetch_one(&mut *connection).await?;
+    let below = row.try_get::<i64, _>(2)?.unsigned_abs();
+    let held = hold::held(&mut connection, before, below).await?;
     connection.commit().await?;
     let figure = |column| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
     let time = |column| row.try_get::<Option<Time>, _>(column);
     Ok(PrunePlan {
         events: figure(0)?,
         bytes: figure(1)?,
-        below: figure(2)?,
+        below,
+        held: held.count(),
         oldest: time(3)?.map(|time| time.0),
         newest: time(4)?.map(|time| time.0),
     })
@@ -44,6 +48,7 @@ pub(super) async fn list(pool: Pool, before: Timestamp, below: u64) -> Result<Po
     for position in snapshot.scalar::<i64>(TELLING).fetch_all(&mut *snapshot).await? {
         positions.take_out(position.unsigned_abs());
     }
+    positions.take_out_all(&hold::held(&mut snapshot, before, below).await?);
     snapshot.commit().await?;
     Ok(positions)
 }

@@ -1,13 +1,25 @@
 //! Pruning: rows become tombstones; the log stays as it is.
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params, params_from_iter};
 
+use super::hold;
 use super::tiles::Head;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventId, Timestamp};
 use crate::log::{self, Positions, SALT_BYTES};
 use crate::sqlite::Failure;
 use crate::store::{PRUNED, PrunePlan, Removed};
+
+/// Whether an event, as e, is under a hold.
+macro_rules! held {
+    () => {
+        "EXISTS (SELECT 1 FROM annals_holds h WHERE (h.tenant IS NULL OR h.tenant = e.tenant) \
+             AND (h.entity_type IS NULL OR h.entity_type = e.entity_type) \
+             AND (h.entity_id IS NULL OR h.entity_id = e.entity_id) \
+             AND (h.actor_type IS NULL OR h.actor_type = e.actor_type) \
+             AND (h.actor_id IS NULL OR h.actor_id = e.actor_id))"
+    };
+}
 
 /// Rows that a plan looks at in one go, so that other readers get their turn.
 const SLICE: usize = 20_000;
@@ -29,7 +41,7 @@ pub(super) struct Planning {
 
 impl Planning {
     pub(super) fn begin(before: Timestamp) -> Self {
-        let plan = PrunePlan { events: 0, bytes: 0, oldest: None, newest: None, below: 0 };
+        let plan = PrunePlan { events: 0, bytes: 0, oldest: None, newest: None, below: 0, held: 0 };
         Self { before, plan, after: (-1, -1) }
     }
 
@@ -38,12 +50,13 @@ impl Planning {
         if self.after.0 < 0 {
             self.plan.below = Head::read(connection)?.size;
         }
-        let mut select = connection.prepare_cached(
-            "SELECT occurred_at, position, length(body) FROM annals_events \
-             INDEXED BY annals_events_time WHERE (occurred_at, position) > (?1, ?2) \
-             AND occurred_at < ?3 AND position < ?4 AND action <> ?5 \
-             ORDER BY occurred_at, position LIMIT ?6",
-        )?;
+        let mut select = connection.prepare_cached(concat!(
+            "SELECT occurred_at, position, length(body), ",
+            held!(),
+            " FROM annals_events e INDEXED BY annals_events_time \
+             WHERE (occurred_at, position) > (?1, ?2) AND occurred_at < ?3 AND position < ?4 \
+             AND action <> ?5 ORDER BY occurred_at, position LIMIT ?6",
+        ))?;
         let (time, position) = self.after;
         let before = self.before.as_micros();
         let mut rows =
@@ -52,6 +65,10 @@ impl Planning {
         while let Some(row) = rows.next()? {
             seen += 1;
             self.after = (row.get(0)?, row.get(1)?);
+            if row.get(3)? {
+                self.plan.held += 1;
+                continue;
+            }
             self.plan.events += 1;
             self.plan.bytes += row.get::<_, u64>(2)?;
             self.plan.newest = Timestamp::from_micros(self.after.0);
@@ -104,7 +121,24 @@ impl Listing {
         while let Some(row) = rows.next()? {
             self.positions.take_out(row.get(0)?);
         }
+        self.take_out_held(connection)?;
         Ok(Some(std::mem::take(&mut self.positions)))
+    }
+}
+
+impl Listing {
+    /// What is held is found by the index that fits the hold.
+    fn take_out_held(&mut self, connection: &Connection) -> Result<(), Failure> {
+        for hold in hold::all(connection)? {
+            let (text, values) = hold::conditions(&hold.scope);
+            let mut held =
+                connection.prepare(&format!("SELECT position FROM annals_events WHERE {text}"))?;
+            let mut rows = held.query(params_from_iter(values))?;
+            while let Some(row) = rows.next()? {
+                self.positions.take_out(row.get(0)?);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -134,11 +168,12 @@ fn bury(
 ) -> Result<Removed, Failure> {
     // The events that tell of removals stay: without them, the others' absence
     // would be unexplained.
-    let mut select = transaction.prepare_cached(
-        "SELECT position, id, salt, body FROM annals_events INDEXED BY annals_events_time \
-         WHERE occurred_at < ?1 AND position < ?2 AND action <> ?3 \
-         ORDER BY occurred_at, position LIMIT ?4",
-    )?;
+    let mut select = transaction.prepare_cached(concat!(
+        "SELECT position, id, salt, body FROM annals_events e INDEXED BY annals_events_time \
+         WHERE occurred_at < ?1 AND position < ?2 AND action <> ?3 AND NOT ",
+        held!(),
+        " ORDER BY occurred_at, position LIMIT ?4",
+    ))?;
     let mut rows = select.query(params![before.as_micros(), below, PRUNED, limit])?;
     let mut tombstones = Vec::new();
     let mut removed = Removed::default();

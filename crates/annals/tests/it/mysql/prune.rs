@@ -1,6 +1,7 @@
 //! Months that go as a whole.
 
 use annals::conformance::store::StorePlace;
+use annals::store::hold::{self, Scope};
 use annals::store::mysql::MysqlStore;
 use annals::store::{Appended, Appender, Prune, Record, Store, prune};
 use annals::{Entity, ErrorKind, Event, EventId, Timestamp, roles};
@@ -43,6 +44,42 @@ fn before(months: i32) -> Timestamp {
 fn rows(server: &Mariadb, place: &Place, months: i32) -> String {
     let count = format!("SELECT COUNT(*) FROM annals_events PARTITION ({})", name(months));
     sql(server, place, &count)
+}
+
+/// What is under a hold stays when its month goes as a whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_stays_when_its_month_goes() {
+    let Some(server) = required(Mariadb::shared()) else { return };
+    let (place, store, _) = three_months(server).await;
+    let scope = Scope { entity: Some(Entity::new("product", 5)), ..Scope::default() };
+    let held = hold::place(&store, scope.clone(), "a case", None).await.unwrap();
+    let plan = store.prune_plan(before(-1)).await.unwrap();
+    assert_eq!((plan.events, plan.held), (1_398, 2));
+    let pruned = prune(&store, &Prune::before(before(-1)), |_| ()).await.unwrap();
+    assert_eq!((pruned.removed.events, pruned.removed.bytes), (1_398, plan.bytes));
+    assert_eq!([-3, -2, -1].map(|month| rows(server, &place, month)), ["1", "1", "700"]);
+    assert_eq!(
+        store.stats().await.unwrap().events,
+        store.window(0, 5_000).await.unwrap().len() as u64
+    );
+    place.check().await.unwrap();
+    let again = prune(&store, &Prune::before(before(-1)), |_| ()).await.unwrap();
+    assert_eq!((again.event, again.removed.events), (None, 0));
+
+    // While a month is going, what is held does not change.
+    sql(
+        server,
+        &place,
+        "INSERT INTO annals_dropped (upper, lower, name) VALUES (X'ff', X'fe', 'm9999_01')",
+    );
+    let late = hold::place(&store, scope, "another", None).await.unwrap_err();
+    assert!(late.to_string().contains("a prune is taking a month out"), "{late}");
+    sql(server, &place, "DELETE FROM annals_dropped WHERE name = 'm9999_01'");
+
+    hold::release(&store, held.id, "closed", None).await.unwrap();
+    let rest = prune(&store, &Prune::before(before(-1)), |_| ()).await.unwrap();
+    assert_eq!(rest.removed.events, 2);
+    place.check().await.unwrap();
 }
 
 /// Moves the event that tells of a removal to another time, as if it were that old:
