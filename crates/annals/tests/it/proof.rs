@@ -2,6 +2,7 @@
 
 mod golang;
 mod note;
+mod random;
 mod removals;
 mod scene;
 mod signer;
