@@ -17,7 +17,7 @@ use row::Row;
 const PROGRAMS: [&str; 3] = ["bench", "request", "memory"];
 
 /// The benches, as they are named on the command line.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 22] = [
     "record",
     "latency",
     "durable",
@@ -37,6 +37,7 @@ const NAMES: [&str; 21] = [
     "record-redis",
     "redis-away",
     "drain-redis",
+    "verify",
     "request",
     "memory",
 ];

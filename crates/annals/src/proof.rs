@@ -20,4 +20,4 @@ mod verify;
 pub use export::{Exported, export};
 pub use prove::prove;
 pub use signer::{Keys, RESUMED, Resumed, Signer};
-pub use verify::{Finding, FindingKind, Report, VerifyOptions, verify};
+pub use verify::{Finding, FindingKind, Report, Step, VerifyOptions, verify};

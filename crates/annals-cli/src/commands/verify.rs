@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals::log::{EventProof, SignedCheckpoint, VerifierKey};
 use annals::proof::{Finding, Report, VerifyOptions, verify};
+use annals::store::Store;
 use clap::Args;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::checkpoint::hex;
 use crate::failure::Failure;
@@ -16,6 +19,9 @@ use crate::render::shown;
 use crate::render::size::{count, plural};
 use crate::render::style::{BAD, GOOD, HINT};
 use crate::session::Session;
+
+/// How often it is kept how far all is right.
+const SAVE: Duration = Duration::from_secs(5);
 
 /// Check that nothing in the store was altered, or that a proof is right
 ///
@@ -30,8 +36,12 @@ pub(crate) struct Verify {
     /// An earlier checkpoint, which the log must extend
     #[arg(long, value_name = "FILE")]
     since: Vec<PathBuf>,
+    /// Go on from the checkpoint in this file, up to which all was right when it was last
+    /// used here, and keep in it how far all is right now
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
     /// Check this proof instead, without any store
-    #[arg(long, value_name = "FILE", conflicts_with = "since", requires = "key")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "resume"], requires = "key")]
     proof: Option<PathBuf>,
 }
 
@@ -57,21 +67,67 @@ impl Verify {
         for path in &self.since {
             options.since.push(read::<SignedCheckpoint>(path)?);
         }
+        if let Some(path) = self.resume.as_ref().filter(|path| path.exists()) {
+            options.from = Some(read::<SignedCheckpoint>(path)?);
+        }
+        let mut right = options.from.as_ref().map(|from| from.head().size);
+        let (steps, told) = watch::channel(right);
         let watched = session.out.is_terminal() && !session.out.json();
         let progress = watched.then(|| Progress::show(0));
-        let report = verify(&store, options, |position, size| {
-            if let Some(progress) = &progress {
-                progress.set(position, size);
+        let report = {
+            let verifying = verify(&store, options, |step| {
+                if let Some(progress) = &progress {
+                    progress.set(step.position, step.size);
+                }
+                steps.send_replace(step.right);
+            });
+            let mut verifying = std::pin::pin!(verifying);
+            let mut pause = tokio::time::interval(SAVE);
+            loop {
+                tokio::select! {
+                    report = &mut verifying => break report?,
+                    _ = pause.tick() => {
+                        let reached = *told.borrow();
+                        self.keep(&*store, &mut right, reached).await?;
+                    }
+                }
             }
-        });
-        let report = report.await?;
+        };
         drop(progress);
+        let reached = *told.borrow();
+        self.keep(&*store, &mut right, reached.filter(|_| report.findings.is_empty())).await?;
         if session.out.json() {
             session.out.object(&machine(&report))?;
         } else {
             session.out.text(human(&report, believed))?;
         }
         if report.findings.is_empty() { Ok(()) } else { Err(Failure::found_wrong()) }
+    }
+
+    /// Keeps the checkpoint of the size up to which all is right, if that has grown.
+    async fn keep(
+        &self,
+        store: &dyn Store,
+        kept: &mut Option<u64>,
+        reached: Option<u64>,
+    ) -> Result<(), Failure> {
+        let (Some(path), Some(size)) = (&self.resume, reached) else { return Ok(()) };
+        if kept.is_some_and(|kept| kept >= size) {
+            return Ok(());
+        }
+        let checkpoints = store.ledger()?.checkpoints(size, 1).await?;
+        // Of one hour the last stays: it may have been thinned out by now.
+        let Some(checkpoint) = checkpoints.first().filter(|found| found.size == size) else {
+            return Ok(());
+        };
+        let failed = |error| {
+            Failure::failed(format!("keep how far all is right in {}: {error}", path.display()))
+        };
+        let beside = path.with_extension("new");
+        fs::write(&beside, &checkpoint.note).map_err(failed)?;
+        fs::rename(&beside, path).map_err(failed)?;
+        *kept = Some(size);
+        Ok(())
     }
 
     /// Checks a proof against the keys alone.
@@ -124,7 +180,7 @@ fn machine(report: &Report) -> serde_json::Value {
         })
     };
     json!({
-        "size": report.size, "root": hex(&report.root), "events": report.events, "removed": report.removed,
+        "size": report.size, "from": report.from, "root": hex(&report.root), "events": report.events, "removed": report.removed,
         "checkpoints": report.checkpoints, "signed": report.signed,
         "findings": report.findings.iter().map(finding).collect::<Vec<_>>(), "further": report.further,
     })
@@ -152,8 +208,12 @@ fn human(report: &Report, believed: bool) -> String {
         false => format!("{BAD}wrong{BAD:#}"),
     };
     text.push_str(&format!(
-        "{verdict}  a log of {}: {} there, {} removed",
+        "{verdict}  a log of {}{}: {} there, {} removed",
         plural(report.size, "event"),
+        match report.from {
+            0 => String::new(),
+            from => format!(", from {} on", count(from)),
+        },
         count(report.events),
         count(report.removed),
     ));

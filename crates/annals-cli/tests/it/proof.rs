@@ -115,6 +115,41 @@ fn the_log_is_exported_as_files_and_then_what_is_new() {
 }
 
 #[test]
+fn a_verification_goes_on_from_where_all_was_right() {
+    let here = signed();
+    let first = here.ok(&["verify", "--resume", "right"]);
+    assert!(first.starts_with("right  a log of 300 events: 300 there"), "{first}");
+    assert_eq!(std::fs::read_to_string(here.path("right")).unwrap(), here.ok(&["checkpoint"]));
+    more(&here);
+    // From the tile that the checkpoint ends in.
+    let next = here.ok(&["verify", "--resume", "right"]);
+    assert!(next.starts_with("right  a log of 600 events, from 256 on: 344 there"), "{next}");
+    assert_eq!(std::fs::read_to_string(here.path("right")).unwrap(), here.ok(&["checkpoint"]));
+
+    // What is wrong behind it is found, and not forgotten by the next one.
+    more(&here);
+    let store = rusqlite::Connection::open(here.path("annals-data/store.db")).unwrap();
+    store.execute("DELETE FROM annals_events WHERE position = 700", []).unwrap();
+    for _ in 0..2 {
+        let wrong = here.run(&["verify", "--resume", "right"]);
+        assert!(wrong.status == 3 && wrong.stdout.contains("removed at 700"), "{wrong:?}");
+        assert!(std::fs::read_to_string(here.path("right")).unwrap().contains("\n600\n"));
+    }
+    // The log under it was made anew: the checkpoint is not one of it.
+    store
+        .execute(
+            "UPDATE annals_log_tiles SET hashes = zeroblob(length(hashes)) WHERE level = 1",
+            [],
+        )
+        .unwrap();
+    let forged = here.run(&["verify", "--resume", "right"]);
+    assert!(forged.status == 3 && forged.stdout.contains("forged"), "{forged:?}");
+    here.write("right", "nonsense");
+    let nonsense = here.run(&["verify", "--resume", "right"]);
+    assert!(nonsense.status == 1 && nonsense.stderr.contains("read right"), "{nonsense:?}");
+}
+
+#[test]
 fn a_pruned_store_is_verified_too() {
     let here = signed();
     here.ok(&["prune", "--older-than", "1ms"]);

@@ -22,6 +22,7 @@ mod mysql;
 mod plain_sql;
 mod postgres;
 mod product;
+mod proof;
 mod record;
 mod redis;
 mod row;
@@ -37,7 +38,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A bench's name, and what runs it.
 type Bench = (&'static str, fn() -> Outcome);
 
-const BENCHES: [Bench; 19] = [
+const BENCHES: [Bench; 20] = [
     ("record", record::run),
     ("latency", latency::run),
     ("durable", durable::run),
@@ -57,6 +58,7 @@ const BENCHES: [Bench; 19] = [
     ("record-redis", redis::record::run),
     ("redis-away", redis::away::run),
     ("drain-redis", redis::drain::run),
+    ("verify", proof::run),
 ];
 
 fn main() -> ExitCode {

@@ -23,7 +23,7 @@ mod walk;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::log::{Hash, Place, SignedCheckpoint, TILE_WIDTH, VerifierKey};
+use crate::log::{Edge, Hash, Place, SignedCheckpoint, TILE_WIDTH, VerifierKey, tiles_read};
 use crate::store::{Ledger, Standing, Store};
 
 use super::removals;
@@ -49,6 +49,21 @@ pub struct VerifyOptions {
     pub keys: Vec<VerifierKey>,
     /// Earlier checkpoints of this log, which it must extend.
     pub since: Vec<SignedCheckpoint>,
+    /// One up to which all was found right before: it begins with the events after it. What
+    /// became of those before since then is not looked at.
+    pub from: Option<SignedCheckpoint>,
+}
+
+/// How far a verification has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The positions before this one were looked at.
+    pub position: u64,
+    /// The log's size.
+    pub size: u64,
+    /// The largest size that was signed up to which all is right; `None` once something is
+    /// not. From its checkpoint another verification can go on ([`VerifyOptions::from`]).
+    pub right: Option<u64>,
 }
 
 /// What was found.
@@ -59,9 +74,11 @@ pub struct Report {
     pub size: u64,
     /// Its root, as its tiles have it.
     pub root: Hash,
-    /// Events that are there.
+    /// Where it began: 0, or with the tile that the checkpoint it went on from ends in.
+    pub from: u64,
+    /// Events that are there, from there on.
     pub events: u64,
-    /// Events that were removed, and an event tells of it.
+    /// Events from there on that were removed, and an event tells of it.
     pub removed: u64,
     /// Checkpoints that were compared with the log.
     pub checkpoints: u64,
@@ -74,24 +91,26 @@ pub struct Report {
     pub further: u64,
 }
 
-/// Verifies a store; `progress` is told the positions that were looked at so far, and the
-/// log's size.
+/// Verifies a store; `progress` is told how far it has come.
 ///
 /// # Errors
 /// If the store cannot be read. What is wrong with it is in the report.
 pub async fn verify(
     store: &Arc<dyn Store>,
     options: VerifyOptions,
-    mut progress: impl FnMut(u64, u64) + Send,
+    mut progress: impl FnMut(Step) + Send,
 ) -> Result<Report> {
     let ledger = store.ledger()?;
     let standing = ledger.standing().await?;
     let mut findings = Findings::default();
     let keys = believed(&options, &standing)?;
-    let heads = heads(ledger, &standing, &keys, &options.since, &mut findings).await?;
+    let edge = begin(ledger, &standing, options.from.as_ref()).await?;
+    let since: Vec<_> = options.since.iter().chain(&options.from).cloned().collect();
+    let mut heads = heads(ledger, &standing, &keys, &since, &mut findings).await?;
+    heads.retain(|head| head.size >= edge.size());
     let covered = removals::covered(store.as_ref(), ledger, &keys, &mut Vec::new()).await?;
-    let mut walk = Walk::new(standing.size, heads, covered, findings);
-    let mut stretch = read(ledger, 0, standing.size).await?;
+    let mut stretch = read(ledger, edge.size(), standing.size).await?;
+    let mut walk = Walk::new(standing.size, edge, heads, covered, findings);
     while let Some(read_now) = stretch {
         let until = read_now.until;
         let checking = tokio::task::spawn_blocking(move || {
@@ -102,7 +121,7 @@ pub async fn verify(
         walk = checked.map_err(|error| {
             Error::new(ErrorKind::Closed, "verify the log", format!("a thread stopped: {error}"))
         })?;
-        progress(until, standing.size);
+        progress(Step { position: until, size: standing.size, right: walk.right() });
         stretch = next?;
     }
     walk.strays(&ledger.strays(STRAYS).await?);
@@ -111,6 +130,21 @@ pub async fn verify(
     let covered = removals::covered(store.as_ref(), ledger, &keys, &mut unbelieved).await?;
     walk.add(unbelieved);
     Ok(walk.report(standing.root, &covered))
+}
+
+/// The log's edge where verification begins: that before the tile that a checkpoint ends in.
+async fn begin(
+    ledger: &dyn Ledger,
+    standing: &Standing,
+    from: Option<&SignedCheckpoint>,
+) -> Result<Edge> {
+    let size = from.map_or(0, |from| from.head().size).min(standing.size);
+    let whole = size / TILE_WIDTH as u64 * TILE_WIDTH as u64;
+    if whole == 0 {
+        return Ok(Edge::new());
+    }
+    let places = tiles_read(|tiles| Edge::load(whole, tiles))?;
+    Edge::load(whole, &mut ledger.tiles(places).await?)
 }
 
 /// The keys that are believed.

@@ -91,7 +91,7 @@ impl Rest<'_> {
 /// Whoever was killed when: the log is whole, and every checkpoint that was signed is one
 /// of it.
 async fn verified(store: &Arc<dyn Store>, events: usize) {
-    let report = proof::verify(store, VerifyOptions::default(), |_, _| {}).await.unwrap();
+    let report = proof::verify(store, VerifyOptions::default(), |_| {}).await.unwrap();
     assert_eq!(report.findings, []);
     assert_eq!((report.size, report.events), (events as u64, events as u64));
     assert_eq!(report.signed.is_some(), events > 0, "workers sign what they store");

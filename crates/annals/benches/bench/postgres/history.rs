@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use annals::proof::{Keys, Signer};
 use annals::query::{ActorFilter, Filter, Query};
 use annals::store::postgres::PostgresStore;
-use annals::store::{Appender, Record, Store};
+use annals::store::{Appender, Prune, Record, Store};
 use annals::{Actor, Entity, Event, Timestamp};
 use annals_testbed::postgres::Postgres;
 
@@ -26,8 +27,8 @@ const EACH: u64 = 100;
 pub fn run() -> Outcome {
     let server = Postgres::start(CALM)?;
     crate::runtime()?.block_on(async {
-        let few = build(&server.database(), FEW).await?;
-        let many = build(&server.database(), MANY).await?;
+        let few = Arc::new(build(&server.database(), FEW).await?);
+        let many = Arc::new(build(&server.database(), MANY).await?);
         for (what, filter) in
             [("`history`", entity as fn(u64) -> Filter), ("`query` by actor", actor)]
         {
@@ -66,6 +67,7 @@ pub fn run() -> Outcome {
             let both = format!("{what} in PostgreSQL among 10M, beside among 1M");
             row(&both, in_many, in_few, Target::RatioAtMost(1.25));
         }
+        prove(&few, &many).await?;
         prune(many).await
     })
 }
@@ -133,9 +135,57 @@ async fn median(
     Ok(quantile(&times, 0.5) / 1e6)
 }
 
+/// Proofs out of the large log, and batches appended to it, beside the small one.
+async fn prove(few: &Arc<PostgresStore>, many: &Arc<PostgresStore>) -> Outcome {
+    let few: Arc<dyn Store> = Arc::<PostgresStore>::clone(few);
+    let many: Arc<dyn Store> = Arc::<PostgresStore>::clone(many);
+    let directory = crate::scratch()?;
+    for store in [&few, &many] {
+        let keys = Keys::Directory(directory.path().to_owned());
+        let signer = Signer::new(Arc::clone(store), "bench", keys, directory.path().to_owned())?;
+        signer.sign().await?;
+    }
+    let (mut proofs, mut in_few, mut in_many) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let window = many.window(MANY / ROUNDS * round, 50).await?;
+        let began = Instant::now();
+        for stored in &window {
+            annals::proof::prove(&many, stored.id).await?;
+        }
+        proofs.push(began.elapsed().as_secs_f64() * 1e3 / window.len() as f64);
+        in_few.push(appending(&*few).await?);
+        in_many.push(appending(&*many).await?);
+    }
+    let row = |what, unit, ours, reference, target| {
+        Row { bench: "history-postgres", what, unit, ours, reference, target: Some(target) }
+            .print();
+    };
+    row("`prove` out of a log of 10M", "ms", proofs, Vec::new(), Target::AtMost(50.0));
+    let what = "a batch of 100 appended to a log of 10M, beside to one of 1M";
+    row(what, "ms", in_many, in_few, Target::RatioAtMost(1.1));
+    Ok(())
+}
+
+/// The median time of an append, in milliseconds.
+async fn appending(store: &dyn Store) -> Outcome<f64> {
+    let mut times = Vec::new();
+    for _ in 0..QUERIES {
+        let batch: Outcome<Arc<[Record]>> = (0..100).map(|_| record(FEW, FEW)).collect();
+        let batch = batch?;
+        let began = Instant::now();
+        store.append(batch).await?;
+        times.push(u32::try_from(began.elapsed().as_nanos())?);
+    }
+    times.sort_unstable();
+    Ok(quantile(&times, 0.5) / 1e6)
+}
+
 /// Prunes months, the oldest first, while batches are appended; each is a sample.
-async fn prune(store: PostgresStore) -> Outcome {
-    let store = Arc::new(store);
+async fn prune(store: Arc<PostgresStore>) -> Outcome {
+    let store: Arc<dyn Store> = store;
+    let directory = crate::scratch()?;
+    let keys = Keys::Directory(directory.path().to_owned());
+    let signer = Signer::new(Arc::clone(&store), "bench", keys, directory.path().to_owned())?;
     let done = Arc::new(AtomicBool::new(false));
     let appending = tokio::spawn({
         let (store, done) = (Arc::clone(&store), Arc::clone(&done));
@@ -151,23 +201,33 @@ async fn prune(store: PostgresStore) -> Outcome {
         }
     });
     let mut months = Vec::new();
-    for month in 0..6 {
-        let before = Timestamp::now().before(Duration::from_secs((330 - month * 30) * 86_400));
-        let plan = store.prune_plan(before).await?;
+    for ago in (4..12).rev() {
+        let wanted = Prune::before(first_of_month(ago)?).signed_by(&signer);
         let began = Instant::now();
-        // The whole months; what is left of another goes row by row.
-        let removed = store.prune_step(before, plan.below, 1).await?;
+        let pruned = annals::store::prune(&*store, &wanted, |_| ()).await?;
         let took = began.elapsed().as_secs_f64() * 1e3;
-        eprintln!("  {} events pruned in {took:.0} ms", removed.events);
-        if removed.events > 1 {
+        eprintln!("  {} events pruned in {took:.0} ms", pruned.removed.events);
+        // The first was cut by the year's beginning.
+        if ago < 11 {
             months.push(took);
         }
     }
     done.store(true, Ordering::Relaxed);
     let longest = appending.await??;
     eprintln!("  the longest append meanwhile took {longest:.1?}");
-    let what = "one month of 12 out of 10M pruned in PostgreSQL, the worker going on";
+    let what =
+        "one month of 12 out of 10M listed, signed and pruned in PostgreSQL, the worker going on";
     let (reference, target) = (Vec::new(), Some(Target::AtMost(1_000.0)));
     Row { bench: "history-postgres", what, unit: "ms", ours: months, reference, target }.print();
     Ok(())
+}
+
+/// The beginning of the month so many months ago.
+fn first_of_month(ago: i32) -> Outcome<Timestamp> {
+    let now = Timestamp::now().to_string();
+    let (year, month) = (now.get(..4).unwrap_or_default(), now.get(5..7).unwrap_or_default());
+    let number = year.parse::<i32>()? * 12 + month.parse::<i32>()? - 1 - ago;
+    let first =
+        format!("{:04}-{:02}-01T00:00:00Z", number.div_euclid(12), number.rem_euclid(12) + 1);
+    Ok(first.parse()?)
 }

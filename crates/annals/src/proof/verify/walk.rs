@@ -60,6 +60,7 @@ struct Given {
 #[derive(Debug)]
 pub(super) struct Walk {
     size: u64,
+    from: u64,
     edge: Edge,
     heads: std::iter::Peekable<std::vec::IntoIter<Head>>,
     /// The last head that was right, and whether one was wrong since.
@@ -83,14 +84,22 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// A walk through a log of that size; `covered` are the places of which the trail tells
+    /// A walk through a log of that size, from an edge on; `covered` are the places of which the trail tells
     /// that their events were removed.
-    pub(super) fn new(size: u64, heads: Vec<Head>, covered: Positions, findings: Findings) -> Self {
+    pub(super) fn new(
+        size: u64,
+        edge: Edge,
+        heads: Vec<Head>,
+        covered: Positions,
+        findings: Findings,
+    ) -> Self {
+        let from = edge.size();
         let mut walk = Self {
             size,
-            edge: Edge::new(),
+            from,
+            edge,
             heads: heads.into_iter().peekable(),
-            right: 0,
+            right: from,
             wrong: false,
             signed: None,
             checkpoints: 0,
@@ -105,6 +114,16 @@ impl Walk {
         };
         walk.compare_heads();
         walk
+    }
+
+    /// The largest size that was signed up to which nothing is wrong.
+    pub(super) fn right(&self) -> Option<u64> {
+        let right = self.findings.listed.is_empty()
+            && self.displaced.is_empty()
+            && self.vacant.is_empty()
+            && self.gone.is_empty()
+            && self.torn.is_empty();
+        self.signed.filter(|_| right)
     }
 
     /// Checks a stretch, which begins where the last one ended.
@@ -335,6 +354,7 @@ impl Walk {
         findings.sort_by_key(|finding| (finding.position, finding.kind));
         Report {
             size: self.size,
+            from: self.from,
             root,
             events: self.events,
             removed,

@@ -39,7 +39,6 @@ async fn a_long_random_run_raises_no_alarm(database: Database) {
     let Some(mut scene) = Scene::set(database).await else { return };
     let seed = std::env::var("ANNALS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| Timestamp::now().as_micros().unsigned_abs());
-    println!("ANNALS_TEST_SEED={seed}");
     let mut random = Random::seeded(seed);
     let mut trail = Trail { events: BTreeMap::new(), holds: Vec::new() };
     for _ in 0..ROUNDS {
@@ -54,7 +53,7 @@ async fn a_long_random_run_raises_no_alarm(database: Database) {
             }
         }
         let report = scene.verify().await;
-        assert_eq!(report.findings, []);
+        assert_eq!(report.findings, [], "ANNALS_TEST_SEED={seed}");
         let mut there = 0;
         let mut from = 0;
         loop {
@@ -64,12 +63,16 @@ async fn a_long_random_run_raises_no_alarm(database: Database) {
             for stored in window {
                 let event = stored.event().unwrap();
                 if !event.action.starts_with("annals.") {
-                    assert!(trail.events.contains_key(&event.id), "{} was to go", event.id);
+                    assert!(
+                        trail.events.contains_key(&event.id),
+                        "{} was to go, seed {seed}",
+                        event.id
+                    );
                     there += 1;
                 }
             }
         }
-        assert_eq!(there, trail.events.len());
+        assert_eq!(there, trail.events.len(), "ANNALS_TEST_SEED={seed}");
     }
 }
 

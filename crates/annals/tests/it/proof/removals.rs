@@ -189,7 +189,7 @@ async fn unbelieved_of(scene: &Scene, what: &str) {
 async fn report(scene: &Scene, keys: Vec<VerifierKey>) -> Report {
     let mut options = VerifyOptions::default();
     options.keys = keys;
-    verify(&scene.store, options, |_, _| {}).await.unwrap()
+    verify(&scene.store, options, |_| {}).await.unwrap()
 }
 
 async fn in_a_log_that_nobody_signs_the_list_alone_is_believed(database: Database) {

@@ -109,7 +109,7 @@ impl Scene {
     }
 
     pub(super) async fn verify(&self) -> Report {
-        verify(&self.store, VerifyOptions::default(), |_, _| {}).await.unwrap()
+        verify(&self.store, VerifyOptions::default(), |_| {}).await.unwrap()
     }
 }
 
