@@ -27,6 +27,8 @@
 //! It is not a store: it keeps nothing.
 
 #[cfg(feature = "proof")]
+mod add_checkpoint;
+#[cfg(feature = "proof")]
 mod checkpoint;
 mod edge;
 #[cfg(feature = "proof")]
@@ -42,6 +44,8 @@ use sha2::{Digest, Sha256};
 
 use crate::event::EventId;
 
+#[cfg(feature = "proof")]
+pub use add_checkpoint::AddCheckpoint;
 #[cfg(feature = "proof")]
 pub use checkpoint::{Checkpoint, SignedCheckpoint};
 pub use edge::Edge;

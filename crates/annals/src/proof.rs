@@ -6,18 +6,23 @@
 //! whole store and says what is not as it was appended. [`export`] writes the log's tiles
 //! for others to serve and to check.
 //!
+//! A [`Witness`], on another machine, cosigns the heads of logs that only grow.
+//!
 //! What is proved: what was in the log when its head was signed, that it was appended in
 //! this order, and that it still says the same. What is not: what an application never
 //! told, or told wrongly; what came after the last signed head; and, where whoever holds
 //! the database also holds the key, anything that no witness has seen.
 
+mod durable;
 mod export;
 mod prove;
 mod removals;
 mod signer;
 mod verify;
+mod witness;
 
 pub use export::{Exported, export};
 pub use prove::prove;
 pub use signer::{Keys, RESUMED, Resumed, Signer};
 pub use verify::{Finding, FindingKind, Report, Step, VerifyOptions, verify};
+pub use witness::{Refusal, Witness};

@@ -365,6 +365,18 @@ impl Note {
         }
     }
 
+    /// The same text with the signatures of these keys alone, by name and id.
+    #[must_use]
+    pub fn only(&self, keys: &[VerifierKey]) -> Self {
+        let known = |signature: &&Signature| {
+            let same =
+                |key: &VerifierKey| key.name == signature.name && Some(key.id()) == signature.id();
+            keys.iter().any(same)
+        };
+        let signatures = self.signatures.iter().filter(known).cloned().collect();
+        Self { text: self.text.clone(), signatures }
+    }
+
     /// When a key signed: a witness's says so, a log's answers the epoch. `None` if it
     /// did not sign.
     ///

@@ -7,3 +7,4 @@ mod removals;
 mod scene;
 mod signer;
 mod tamper;
+mod witness;

@@ -1,12 +1,12 @@
 //! What a signer remembers, where no backup of the database takes it back.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::SignedCheckpoint;
-use crate::private::make_private_directory_of;
+use crate::proof::durable::{lock_file, replace};
 
 /// The last checkpoint that was signed here, in a file of its own.
 #[derive(Clone, Debug)]
@@ -59,52 +59,7 @@ impl Memory {
 
 /// Held by the one process that changes a file.
 fn lock(path: &Path) -> io::Result<fs::File> {
-    make_private_directory_of(path)?;
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path.with_extension("lock"))?;
+    let file = lock_file(path)?;
     file.lock()?;
     Ok(file)
-}
-
-/// Puts a file of its owner's alone in the place of another, durably: whoever reads it
-/// finds the one or the other.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = write_beside(path, bytes)?;
-    fs::rename(&beside, path)?;
-    sync_directory_of(path)
-}
-
-/// As [`replace`], unless the file is there already.
-///
-/// # Errors
-/// [`io::ErrorKind::AlreadyExists`] then.
-pub(super) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = write_beside(path, bytes)?;
-    let linked = fs::hard_link(&beside, path);
-    fs::remove_file(&beside)?;
-    linked?;
-    sync_directory_of(path)
-}
-
-fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
-    make_private_directory_of(path)?;
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(name);
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    Ok(beside)
-}
-
-fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
