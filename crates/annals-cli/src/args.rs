@@ -6,8 +6,8 @@ use annals::config::Flag;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    attach, checkpoint, config, doctor, export_log, failed, history, hold, index, init, log,
-    migrate, prove, prune, query, record, recover, serve, stats, tail, up, verify, work,
+    attach, checkpoint, config, doctor, erase, export_log, failed, history, hold, index, init, log,
+    migrate, prove, prune, query, record, recover, serve, stats, subject, tail, up, verify, work,
 };
 use crate::demo;
 
@@ -119,6 +119,10 @@ pub(crate) enum Command {
     /// Keep events from being removed by anybody
     #[command(subcommand)]
     Hold(hold::Hold),
+    /// Make what is sealed about a subject unreadable for ever
+    Erase(erase::Erase),
+    /// Show what is held about a subject
+    Subject(subject::Subject),
     /// Check that nothing in the store was altered, or that a proof is right
     Verify(verify::Verify),
     /// Prove that an event is in the log

@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod checkpoint;
 pub(crate) mod config;
 pub(crate) mod doctor;
+pub(crate) mod erase;
 pub(crate) mod export_log;
 pub(crate) mod failed;
 pub(crate) mod history;
@@ -19,6 +20,7 @@ pub(crate) mod record;
 pub(crate) mod recover;
 pub(crate) mod serve;
 pub(crate) mod stats;
+pub(crate) mod subject;
 pub(crate) mod tail;
 pub(crate) mod up;
 pub(crate) mod verify;
@@ -45,6 +47,8 @@ pub(crate) async fn run(command: Command, session: Session) -> Result<(), Failur
         Command::Hold(hold) => hold.run(&session).await,
         Command::Recover(recover) => recover.run(&session).await,
         Command::Prune(prune) => prune.run(&session).await,
+        Command::Erase(erase) => erase.run(&session).await,
+        Command::Subject(subject) => subject.run(&session).await,
         Command::Verify(verify) => verify.run(&session).await,
         Command::Prove(prove) => prove.run(&session).await,
         Command::Checkpoint(checkpoint) => checkpoint.run(&session).await,

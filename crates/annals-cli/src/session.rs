@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use annals::config::{Config, ConfigFile, EnvFile, LOG_KEY, Sources};
+use annals::config::{Config, ConfigFile, EnvFile, LOG_KEY, MASTER_KEY, Sources};
 use annals::proof::{Keys, Signer};
+use annals::seal::{Declared, MasterKey, Opener, Sealer};
 use annals::store::laravel::AuditsTable;
 use annals::store::{self, Store};
 use annals::transport::{self, Transport};
@@ -148,7 +149,46 @@ impl Session {
             worker = worker.mirror(mirror);
         }
         reopen_on_hangup(appenders)?;
-        Ok(worker)
+        Ok(match self.sealer().await? {
+            Some(sealer) => worker.sealer(Arc::new(sealer)),
+            None => worker,
+        })
+    }
+
+    /// What seals personal values; none without a master key, or if the store has no place
+    /// for keys.
+    async fn sealer(&self) -> Result<Option<Sealer>, Failure> {
+        let (url, fields) = (&self.config.store, &self.config.seal.fields);
+        let no_place = url.starts_with("file:") || AuditsTable::is_named_by(url);
+        let master = if no_place { None } else { self.master_key(true)? };
+        let Some(master) = master else {
+            if fields.is_empty() {
+                return Ok(None);
+            }
+            let what = match no_place {
+                true => format!("{} keeps no keys to seal `seal.fields` with", shown_url(url)),
+                false => "`seal.fields` are to be sealed, and there is no master key".to_owned(),
+            };
+            return Err(Failure::usage(what).hint("set `seal.key_file` or `seal.key_command`"));
+        };
+        let store = store::open(url).await?;
+        Ok(Some(Sealer::new(store, master, Declared::of(fields)?)?))
+    }
+
+    /// What opens sealed values; none without a master key.
+    pub(crate) fn opener(&self, store: Arc<dyn Store>) -> Result<Option<Opener>, Failure> {
+        let Some(master) = self.master_key(false)? else { return Ok(None) };
+        Ok(Some(Opener::new(store, master)?))
+    }
+
+    fn master_key(&self, may_make: bool) -> Result<Option<MasterKey>, Failure> {
+        let seal = &self.config.seal;
+        Ok(match (std::env::var(MASTER_KEY), &seal.key_command, &seal.key_file) {
+            (Ok(key), ..) => Some(MasterKey::from_text(&key)?),
+            (Err(_), Some(command), _) => Some(MasterKey::from_command(command)),
+            (Err(_), None, Some(file)) => Some(MasterKey::from_file(file, may_make)?),
+            (Err(_), None, None) => None,
+        })
     }
 
     /// What signs the log of the store; none if it has no log.

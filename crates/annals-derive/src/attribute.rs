@@ -22,7 +22,13 @@ pub(crate) const ON_STRUCT: Known = Known {
 /// What stands on a field.
 pub(crate) const ON_FIELD: Known = Known {
     place: "on a field",
-    keys: &[("id", None), ("skip", None), ("redact", None), ("rename", Some("\"name\""))],
+    keys: &[
+        ("id", None),
+        ("skip", None),
+        ("redact", None),
+        ("personal", None),
+        ("rename", Some("\"name\"")),
+    ],
 };
 
 /// The attributes that were given in one place, each once.

@@ -55,6 +55,7 @@ fn record(field: &AuditedField<'_>) -> Option<TokenStream> {
         Recorded::Not => return None,
         Recorded::Plain(name) => (quote!(add), name),
         Recorded::Redacted(name) => (quote!(redact), name),
+        Recorded::Personal(name) => (quote!(personal), name),
     };
     // The value alone has the field's place, so that a type which cannot be
     // serialized is reported there.

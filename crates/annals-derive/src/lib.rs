@@ -31,6 +31,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///   An id is recorded as a value too, unless it is skipped.
 /// - `skip`: is not recorded.
 /// - `redact`: only that it changed is recorded, never a value.
+/// - `personal`: is sealed by the worker under the key of the event's subject, which can
+///   be erased.
 /// - `rename = "name"`: is recorded under another name.
 ///
 /// What is recorded implements `serde::Serialize`. Two values are the same if

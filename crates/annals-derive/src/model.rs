@@ -33,6 +33,7 @@ pub(crate) struct AuditedField<'a> {
 pub(crate) enum Recorded {
     Not,
     Redacted(String),
+    Personal(String),
     Plain(String),
 }
 
@@ -166,6 +167,20 @@ fn recorded(ident: &Ident, given: &Given, case: Option<Case>, faults: &mut Fault
         }
         _ => {}
     }
+    if let Some(personal) = given.meta("personal") {
+        let instead = [("skip", "skipped"), ("redact", "redacted")];
+        for (_, done) in instead.iter().filter(|(key, _)| given.meta(key).is_some()) {
+            let what =
+                format!("`{plain}` is {done}, so there is nothing to seal; keep one of the two");
+            faults.at(personal, what);
+        }
+        if given.meta("id").is_some() {
+            let what = format!(
+                "`{plain}` is an id, which every event names, so it cannot be sealed; `skip` keeps it out of the values"
+            );
+            faults.at(personal, what);
+        }
+    }
     match (given.meta("skip"), given.meta("rename")) {
         (Some(_), Some(rename)) => {
             faults.at(
@@ -176,6 +191,7 @@ fn recorded(ident: &Ident, given: &Given, case: Option<Case>, faults: &mut Fault
         }
         (Some(_), None) => Recorded::Not,
         _ if given.meta("redact").is_some() => Recorded::Redacted(name),
+        _ if given.meta("personal").is_some() => Recorded::Personal(name),
         _ => Recorded::Plain(name),
     }
 }
@@ -183,7 +199,9 @@ fn recorded(ident: &Ident, given: &Given, case: Option<Case>, faults: &mut Fault
 fn check_unique(fields: &[AuditedField<'_>], faults: &mut Faults) {
     let mut first: HashMap<&str, &Ident> = HashMap::new();
     for field in fields {
-        let (Recorded::Plain(name) | Recorded::Redacted(name)) = &field.recorded else {
+        let (Recorded::Plain(name) | Recorded::Redacted(name) | Recorded::Personal(name)) =
+            &field.recorded
+        else {
             continue;
         };
         match first.get(name.as_str()) {

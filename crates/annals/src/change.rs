@@ -13,7 +13,8 @@ pub use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::event::{
-    Entity, Event, EventFault, MARK, Object, REDACTED, Text, compact_captured, is_verbatim,
+    Entity, Event, EventFault, MARK, Object, PERSONAL_AFTER, PERSONAL_BEFORE, REDACTED, Text,
+    compact_captured, is_verbatim,
 };
 
 /// A type whose changes are recorded. Derive it, or write it by hand where the
@@ -32,6 +33,8 @@ use crate::event::{
 ///     price: i64,
 ///     #[auditable(redact)]
 ///     supplier_code: String,
+///     #[auditable(personal)]
+///     made_by: String,
 ///     #[auditable(skip)]
 ///     views: u64,
 /// }
@@ -80,9 +83,17 @@ struct Entry {
     /// Where its name begins.
     start: usize,
     value: Range<usize>,
-    redacted: bool,
+    shown: Shown,
     /// Whether [`diff`] found another value, or none, on the other side.
     differs: bool,
+}
+
+/// What of a value is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Plain,
+    Redacted,
+    Personal,
 }
 
 /// What a thread keeps for later, at most: bytes and fields of each of two values.
@@ -125,24 +136,34 @@ impl Fields {
     /// are not text), or a name that was added before, makes the event fail when
     /// it is recorded.
     pub fn add<T: Serialize + ?Sized>(&mut self, name: impl Into<Text>, value: &T) {
-        self.push(name.into(), value, false);
+        self.push(name.into(), value, Shown::Plain);
     }
 
     /// Adds a field of which only the fact that it changed is recorded.
     pub fn redact<T: Serialize + ?Sized>(&mut self, name: impl Into<Text>, value: &T) {
-        self.push(name.into(), value, true);
+        self.push(name.into(), value, Shown::Redacted);
     }
 
-    fn push<T: Serialize + ?Sized>(&mut self, name: Text, value: &T, redacted: bool) {
+    /// Adds a field that is personal data of the event's subject, or where it has none,
+    /// of the entity: a worker seals it before it is stored, and refuses the event if it
+    /// has no master key. Until then the queue holds it in clear.
+    pub fn personal<T: Serialize + ?Sized>(&mut self, name: impl Into<Text>, value: &T) {
+        self.push(name.into(), value, Shown::Personal);
+    }
+
+    fn push<T: Serialize + ?Sized>(&mut self, name: Text, value: &T, shown: Shown) {
         let before = self.json.len();
         match self.write(&name, value) {
             Ok((start, value)) => {
-                self.entries.push(Entry { name, start, value, redacted, differs: false });
+                self.entries.push(Entry { name, start, value, shown, differs: false });
             }
             Err(what) => {
                 self.json.truncate(before);
-                // What is wrong with a redacted value may quote it.
-                let what = if redacted { "cannot be written as JSON".to_owned() } else { what };
+                // What is wrong with a value may quote it.
+                let what = match shown {
+                    Shown::Plain => what,
+                    _ => "cannot be written as JSON".to_owned(),
+                };
                 self.fault.get_or_insert(EventFault::single(name, what));
             }
         }
@@ -205,9 +226,9 @@ impl Fields {
         // What is taken over next, in one piece.
         let mut piece = 0..0;
         for entry in entries {
-            let (start, end) = match entry.redacted {
-                true => (entry.start, entry.value.start),
-                false => (entry.start, entry.value.end),
+            let (start, end) = match entry.shown {
+                Shown::Plain => (entry.start, entry.value.end),
+                _ => (entry.start, entry.value.start),
             };
             if piece.end + 1 == start && !piece.is_empty() {
                 piece.end = end;
@@ -218,10 +239,18 @@ impl Fields {
                 }
                 piece = start..end;
             }
-            if entry.redacted {
+            if entry.shown != Shown::Plain {
                 text.extend_from_slice(&self.json[piece]);
-                text.extend_from_slice(REDACTED.as_bytes());
                 piece = 0..0;
+            }
+            match entry.shown {
+                Shown::Plain => {}
+                Shown::Redacted => text.extend_from_slice(REDACTED.as_bytes()),
+                Shown::Personal => {
+                    text.extend_from_slice(PERSONAL_BEFORE.as_bytes());
+                    text.extend_from_slice(self.value(entry));
+                    text.extend_from_slice(PERSONAL_AFTER.as_bytes());
+                }
             }
         }
         text.extend_from_slice(&self.json[piece]);

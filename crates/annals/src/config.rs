@@ -75,6 +75,8 @@ pub struct Config {
     pub ingest: IngestSettings,
     /// How the log is signed.
     pub log: LogSettings,
+    /// How personal fields are sealed.
+    pub seal: SealSettings,
     /// The age at which `up` prunes daily, and the default of `annals prune`.
     pub prune_older_than: Option<Duration>,
     /// Every setting with its value and origin, in the table's order.
@@ -121,9 +123,24 @@ pub struct LogSettings {
     pub key_file: Option<PathBuf>,
 }
 
+/// How personal fields are sealed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SealSettings {
+    /// Fields that are personal though nobody marked them.
+    pub fields: Vec<String>,
+    /// The file of the master key, if one was named.
+    pub key_file: Option<PathBuf>,
+    /// The command in its place.
+    pub key_command: Option<String>,
+}
+
 /// The variable that holds the private key of the log itself. It is no setting: nothing
 /// shows it.
 pub const LOG_KEY: &str = "ANNALS_LOG_KEY";
+
+/// The variable that holds the master key itself, likewise.
+pub const MASTER_KEY: &str = "ANNALS_MASTER_KEY";
 
 /// One setting as it came out.
 #[derive(Clone, Debug)]

@@ -10,6 +10,10 @@ mod fault;
 mod id;
 mod json;
 mod object;
+mod personal;
+#[cfg(feature = "seal")]
+mod rewrite;
+mod scan;
 mod skim;
 mod time;
 
@@ -30,6 +34,12 @@ pub use json::{JsonFault, MAX_DEPTH};
 pub(crate) use json::{MARK, abbreviate, compact_captured, is_verbatim, push_unescaped};
 pub(crate) use object::REDACTED;
 pub use object::{Mark, Object};
+#[cfg(feature = "seal")]
+pub(crate) use personal::personal_value;
+pub(crate) use personal::{PERSONAL_AFTER, PERSONAL_BEFORE, has_personal};
+#[cfg(feature = "seal")]
+pub(crate) use rewrite::{Turn, rewrite};
+pub(crate) use scan::{end_of_string, end_of_value};
 pub(crate) use skim::{Column, Skimmed, Span, skim};
 pub use time::Timestamp;
 

@@ -26,6 +26,8 @@ pub mod proof;
 pub mod query;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub mod roles;
+#[cfg(feature = "seal")]
+pub mod seal;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -38,7 +40,7 @@ pub mod worker;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(any(feature = "file", feature = "proof", feature = "sqlite"))]
+#[cfg(any(feature = "file", feature = "proof", feature = "seal", feature = "sqlite"))]
 mod private;
 #[cfg(feature = "redis")]
 mod redis;

@@ -307,6 +307,27 @@ fn configure(connection: &rusqlite::Connection, journal: Journal) -> rusqlite::R
     connection.pragma_update(None, "trusted_schema", false)
 }
 
+/// Writes a database anew without what was deleted from it, and its write-ahead log into
+/// it: no byte of a deleted row is left in its files.
+///
+/// # Errors
+/// [`ErrorKind::Away`] while somebody reads or writes it for long.
+pub(crate) async fn compact(path: PathBuf, what: &'static str) -> Result<()> {
+    let open = Open { path, what, write: false, journal: Journal::Ours };
+    let connection = Connection::open(open, |_| Ok(())).await?;
+    let work = move |connection: &mut rusqlite::Connection| {
+        connection.execute_batch("VACUUM")?;
+        let busy: bool =
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy {
+            let found = "somebody reads it, so that its write-ahead log cannot be cut";
+            return Err(Error::new(ErrorKind::Away, format!("compact {what}"), found).into());
+        }
+        Ok(())
+    };
+    connection.call("compact", work).await
+}
+
 /// Makes the directory and the file, for their owner alone.
 fn create_private(path: &Path) -> std::io::Result<()> {
     make_private_directory_of(path)?;

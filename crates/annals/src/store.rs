@@ -32,6 +32,7 @@ mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod system;
+mod vault;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod verify;
 
@@ -41,8 +42,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Result};
-use hold::Hold;
-
 use crate::event::{Event, EventId, Timestamp};
 use crate::log::Positions;
 use crate::query::{Page, Query};
@@ -50,11 +49,13 @@ use crate::query::{Page, Query};
 use crate::url::Options;
 use crate::url::without_secrets;
 
+use hold::Hold;
 pub use ledger::{Columns, Held, Kept, KeptRemoval, Ledger, LedgerRow, Sign, Signing, Standing};
 pub use prune::{PRUNED, Prune, Pruned, SignRemoval, prune};
 pub use record::Record;
-#[cfg(feature = "proof")]
+#[cfg(any(feature = "proof", feature = "seal"))]
 pub(crate) use system::{append_system_event, system_event};
+pub use vault::{SubjectKey, Vault, Whose};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use verify::LogCheck;
 
@@ -176,6 +177,14 @@ pub trait Store: Appender {
     /// [`ErrorKind::Usage`] if this kind of store shows none.
     fn ledger(&self) -> Result<&dyn Ledger> {
         Err(ledger::without_log(self.url()))
+    }
+
+    /// The keys under which personal values are sealed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if this kind of store keeps none.
+    fn vault(&self) -> Result<&dyn Vault> {
+        Err(vault::without_vault(self.url()))
     }
 }
 

@@ -293,6 +293,16 @@ pub fn is_foreign(url: &str) -> bool {
     scheme.starts_with("symfony+") || scheme.ends_with("+list")
 }
 
+/// Writes the SQLite database of a queue anew without what was deleted from it: no byte
+/// of an event that left it is in its files any more.
+///
+/// # Errors
+/// [`ErrorKind::Away`] while somebody reads or writes it for long.
+#[cfg(feature = "sqlite")]
+pub async fn compact(path: &std::path::Path) -> Result<()> {
+    crate::sqlite::compact(path.to_path_buf(), "the transport").await
+}
+
 /// The id beside a body. Whoever enqueues with a statement of their own may have
 /// put something else there; then the event's own id counts, and what is no event
 /// gets one that lets it be named among the failed.

@@ -15,6 +15,7 @@ mod figures;
 mod lane;
 mod outcome;
 mod rescue;
+mod sealing;
 mod waiting;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::transport::Transport;
 
 pub use figures::{Figures, Gauge};
 use lane::Lane;
+pub use sealing::Seal;
 use waiting::Waiting;
 
 /// How a worker works.
@@ -123,6 +125,7 @@ pub struct Worker {
     mirrors: Vec<Arc<dyn Appender>>,
     transports: Vec<Arc<dyn Transport>>,
     spool: Option<Arc<dyn Transport>>,
+    sealer: Option<Arc<dyn Seal>>,
     options: WorkerOptions,
     stop: Stop,
     gauge: Gauge,
@@ -137,6 +140,7 @@ impl Worker {
             mirrors: Vec::new(),
             transports: Vec::new(),
             spool: None,
+            sealer: None,
             options,
             stop: Stop(Arc::new(watch::Sender::new(false))),
             gauge: Gauge::default(),
@@ -163,6 +167,14 @@ impl Worker {
     #[must_use]
     pub fn mirror(mut self, mirror: Arc<dyn Appender>) -> Self {
         self.mirrors.push(mirror);
+        self
+    }
+
+    /// Seals personal values before they are appended. Without it, events that have such
+    /// go to failed.
+    #[must_use]
+    pub fn sealer(mut self, sealer: Arc<dyn Seal>) -> Self {
+        self.sealer = Some(sealer);
         self
     }
 

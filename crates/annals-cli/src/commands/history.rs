@@ -47,7 +47,8 @@ impl History {
             return session.out.text(human(&self.entity, at, state.as_ref()));
         }
         let filter = Filter { entity: Some(self.entity), tenant: self.tenant, ..Filter::default() };
-        let page = whole_page(&*store, self.page.of(filter)).await?;
+        let mut page = whole_page(&*store, self.page.of(filter)).await?;
+        self.page.reveal(session, &store, &mut page.events).await?;
         print(session.out, &page, |stored| readable(stored, diff))
     }
 }

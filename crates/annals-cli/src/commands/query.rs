@@ -1,5 +1,7 @@
 //! `annals query`: find events.
 
+use std::sync::Arc;
+
 use annals::query::{ActorFilter, Cursor, Filter, Page, Query as Ask};
 use annals::store::{Store, Stored};
 use annals::{Entity, Outcome, Timestamp};
@@ -64,9 +66,33 @@ pub(crate) struct PageArgs {
     /// Go on where the page before ended
     #[arg(long)]
     cursor: Option<Cursor>,
+    /// Open what is sealed, with the master key
+    #[arg(long)]
+    reveal: bool,
 }
 
 impl PageArgs {
+    /// Opens what is sealed, if that is wanted.
+    pub(crate) async fn reveal(
+        &self,
+        session: &Session,
+        store: &Arc<dyn Store>,
+        events: &mut [Stored],
+    ) -> Result<(), Failure> {
+        if self.reveal {
+            let opener = session.opener(Arc::clone(store))?;
+            let opener = opener.ok_or_else(|| {
+                Failure::usage("there is no master key to open anything with")
+                    .hint("set `seal.key_file` or `seal.key_command`")
+            })?;
+            let opened = opener.open(events).await?;
+            for (event, opened) in events.iter_mut().zip(opened) {
+                event.body = opened.body;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn of(&self, filter: Filter) -> Ask {
         Ask::newest(filter).limit(usize::from(self.limit)).after(self.cursor)
     }
@@ -104,7 +130,9 @@ impl Query {
         if self.oldest_first {
             ask = ask.oldest_first();
         }
-        let page = whole_page(&*session.store().await?, ask).await?;
+        let store = session.store().await?;
+        let mut page = whole_page(&*store, ask).await?;
+        self.page.reveal(session, &store, &mut page.events).await?;
         print(session.out, &page, |stored| readable(stored, |event| line(event, Clock::Date)))
     }
 }

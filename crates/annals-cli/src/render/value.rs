@@ -11,6 +11,8 @@ pub(crate) fn value(raw: &RawValue, most: usize) -> String {
     match Mark::of(raw) {
         Some(Mark::Redacted) => return "[redacted]".to_owned(),
         Some(Mark::Truncated { length, .. }) => return format!("[cut, was {length} bytes]"),
+        Some(Mark::Personal | Mark::Sealed) => return "[sealed]".to_owned(),
+        Some(Mark::Erased) => return "[erased]".to_owned(),
         _ => {}
     }
     match serde_json::from_str::<String>(raw.get()) {

@@ -10,6 +10,7 @@ mod configuration;
 mod crash;
 mod damage;
 mod demo;
+mod erasing;
 mod installation;
 mod laravel;
 mod mysql;

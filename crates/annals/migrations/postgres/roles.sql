@@ -4,7 +4,7 @@
 --     annals_enqueue   puts events into the queue, and reads none
 --     annals_work      takes them out and appends them; changes and deletes no stored event
 --     annals_read      reads
---     annals_prune     removes old events, by functions that leave the log whole
+--     annals_prune     removes old events and destroys keys of subjects, by functions that leave the log whole
 
 DO $roles$
 DECLARE
@@ -44,6 +44,7 @@ BEGIN
             ('TABLE', 'annals_removals', 'SELECT', 'annals_work, annals_read, annals_prune'),
             ('TABLE', 'annals_removal_notes', 'SELECT', 'annals_work, annals_read, annals_prune'),
             ('TABLE', 'annals_holds', 'SELECT', 'annals_work, annals_read, annals_prune'),
+            ('TABLE', 'annals_subject_keys', 'SELECT', 'annals_work, annals_read, annals_prune'),
             ('TABLE', 'annals_trail', 'SELECT', 'annals_read'),
             ('TABLE', 'annals_attached', 'SELECT', 'annals_read'),
             ('TABLE', 'annals_capture_head', 'SELECT', 'annals_read'),
@@ -61,6 +62,8 @@ BEGIN
             ('FUNCTION', 'annals_prune_list', 'EXECUTE', 'annals_prune'),
             ('FUNCTION', 'annals_held', 'EXECUTE', 'annals_read, annals_prune'),
             ('FUNCTION', 'annals_held_events', 'EXECUTE', 'annals_read, annals_prune'),
+            ('FUNCTION', 'annals_keep_subject_keys', 'EXECUTE', 'annals_work'),
+            ('FUNCTION', 'annals_destroy_subject_key', 'EXECUTE', 'annals_prune'),
             ('FUNCTION', 'annals_prune_plan', 'EXECUTE', 'annals_prune'),
             ('FUNCTION', 'annals_prune_partition', 'EXECUTE', 'annals_prune'),
             ('FUNCTION', 'annals_prune', 'EXECUTE', 'annals_prune')

@@ -10,7 +10,10 @@ use super::laravel;
 use super::setting::{Kind, SETTINGS, Setting};
 use super::suggest::closest;
 use super::value::{Given, Value, shown, validate};
-use super::{CaptureSettings, Config, IngestSettings, LOG_KEY, LogSettings, Resolved, Sources};
+use super::{
+    CaptureSettings, Config, IngestSettings, LOG_KEY, LogSettings, MASTER_KEY, Resolved,
+    SealSettings, Sources,
+};
 use crate::capture::{Delivery, WhenFull};
 use crate::url::without_secrets;
 use crate::worker::WorkerOptions;
@@ -19,7 +22,7 @@ use crate::worker::WorkerOptions;
 pub(super) type Layer = Vec<(&'static Setting, Origin, Given)>;
 
 /// Variables that the command reads and that are no settings.
-const OTHER_VARIABLES: [&str; 3] = ["ANNALS_CONFIG", "ANNALS_ENV_FILE", LOG_KEY];
+const OTHER_VARIABLES: [&str; 4] = ["ANNALS_CONFIG", "ANNALS_ENV_FILE", LOG_KEY, MASTER_KEY];
 
 impl Config {
     /// Validates what the sources give, all of it: a value that is overridden
@@ -131,7 +134,7 @@ fn environment(variables: &[Variable], warnings: &mut Vec<Fault>) -> Layer {
         if let Some(index) = known.iter().position(|variable| variable == name) {
             let setting = &SETTINGS[index];
             let given = match setting.kind {
-                Kind::Urls | Kind::Mapping => {
+                Kind::Urls | Kind::Mapping | Kind::Fields => {
                     Given::Texts(value.split_whitespace().map(str::to_owned).collect())
                 }
                 _ => Given::Text(value.clone()),
@@ -192,6 +195,14 @@ impl Values {
                 key_file: Some(self.text("log.key_file"))
                     .filter(|path| !path.is_empty())
                     .map(PathBuf::from),
+            },
+            seal: SealSettings {
+                fields: self.texts("seal.fields"),
+                key_file: Some(self.text("seal.key_file"))
+                    .filter(|path| !path.is_empty())
+                    .map(PathBuf::from),
+                key_command: Some(self.text("seal.key_command"))
+                    .filter(|command| !command.is_empty()),
             },
             settings: self.resolved(),
             mirrors: self.texts("mirror"),

@@ -32,6 +32,10 @@ pub enum Kind {
     /// Properties of a foreign message, each with the event's field that it is:
     /// `verb=action`.
     Mapping,
+    /// Fields of entities: `customer.email`.
+    Fields,
+    /// A command of the shell.
+    Command,
     /// A whole number between these, both included.
     Count(u64, u64),
     /// A number of bytes between these, both included, such as `64MiB`.
@@ -170,6 +174,24 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Path,
         None,
         "The private key that signs the log; ANNALS_LOG_KEY may hold it instead. Made under data_dir if there is neither.",
+    ),
+    setting(
+        "seal.fields",
+        Kind::Fields,
+        None,
+        "Personal fields of events that come in without marks: TYPE.FIELD, actor.name, context.ip, context.user_agent.",
+    ),
+    setting(
+        "seal.key_file",
+        Kind::Path,
+        None,
+        "The master key that wraps the keys of subjects; made if it is not there. Without one, events with personal fields go to failed.",
+    ),
+    setting(
+        "seal.key_command",
+        Kind::Command,
+        None,
+        "A command in its place, such as of a key management service: see docs/erasure.md.",
     ),
     setting(
         "capture.delivery",

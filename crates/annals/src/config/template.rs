@@ -34,6 +34,11 @@ fn example(setting: &Setting) -> String {
         (Kind::Count(..), None) => "100000".to_owned(),
         (_, Some(value)) => format!("{value:?}"),
         (Kind::Mapping, _) => "[\"verb=action\", \"subject=entity.id\"]".to_owned(),
+        (Kind::Fields, _) => "[\"customer.email\", \"context.ip\"]".to_owned(),
+        (Kind::Command, _) => "\"/usr/local/bin/annals-kms\"".to_owned(),
+        (Kind::Path, None) if setting.key.starts_with("seal.") => {
+            "\"/etc/annals/master.key\"".to_owned()
+        }
         (Kind::Urls, None) => "[\"file:annals-data/audit.log\"]".to_owned(),
         (Kind::Path, None) => "\"/etc/annals/log.key\"".to_owned(),
         (Kind::Bytes(..), None) => "\"256MiB\"".to_owned(),

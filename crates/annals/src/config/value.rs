@@ -80,6 +80,23 @@ pub(super) fn validate(setting: &Setting, given: &Given) -> Result<Value, String
             };
             texts.into_iter().map(pair).collect::<Result<_, _>>().map(Value::Texts)
         }
+        Kind::Fields => {
+            let texts: Vec<&str> = match given {
+                Given::Texts(texts) => texts.iter().map(String::as_str).collect(),
+                _ => vec![one()?],
+            };
+            let field = |text: &str| match text.rsplit_once('.') {
+                Some((entity, field)) if !entity.is_empty() && !field.is_empty() => {
+                    Ok(text.to_owned())
+                }
+                _ => Err(format!("expected {}, found {text:?}", expected(setting.kind))),
+            };
+            texts.into_iter().map(field).collect::<Result<_, _>>().map(Value::Texts)
+        }
+        Kind::Command => match one()? {
+            "" => Err("expected a command, found nothing".to_owned()),
+            command => Ok(Value::Text(command.to_owned())),
+        },
         Kind::Count(least, most) => {
             let text = if let Given::Number(number) = given { number } else { one()? };
             let wrong = || format!("expected {}, found {text:?}", expected(setting.kind));
@@ -126,6 +143,8 @@ fn expected(kind: Kind) -> String {
         Kind::Url => "a URL in quotes".to_owned(),
         Kind::Urls => "a URL in quotes, or a list of them".to_owned(),
         Kind::Mapping => "PROPERTY=FIELD in quotes, or a list of them".to_owned(),
+        Kind::Fields => "TYPE.FIELD in quotes, or a list of them".to_owned(),
+        Kind::Command => "a command in quotes".to_owned(),
         Kind::Count(least, u64::MAX) => format!("a whole number of at least {least}"),
         Kind::Count(least, most) => format!("a whole number from {least} to {most}"),
         Kind::Bytes(least, most) => {

@@ -9,6 +9,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use super::object::Mark;
+
 /// How deep arrays and objects may nest.
 pub const MAX_DEPTH: usize = 64;
 
@@ -234,9 +236,16 @@ impl<'a> Scan<'a> {
 
     /// Whether the object that begins at `start` of what was written is a mark.
     fn is_mark(&self, keys: usize, start: usize) -> bool {
-        !self.captured
-            && keys == 1
-            && serde_json::from_str::<super::object::Marked>(&self.out[start..]).is_ok()
+        if self.captured || keys != 1 {
+            return false;
+        }
+        let written = &self.out[start..];
+        match serde_json::from_str::<super::object::Marked>(written).map(|marked| marked.mark) {
+            Ok(Mark::Redacted | Mark::Truncated { .. }) => true,
+            Ok(Mark::Personal) => super::personal::personal_value(written).is_some(),
+            // What is sealed is sealed by a worker alone.
+            Ok(Mark::Sealed | Mark::Erased) | Err(_) => false,
+        }
     }
 
     /// Reads a string and copies it; answers what stands between its quotes.

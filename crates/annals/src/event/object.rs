@@ -29,6 +29,13 @@ pub enum Mark {
         /// SHA-256 of the whole value, in hexadecimal.
         sha256: String,
     },
+    /// The value is personal data that waits to be sealed: `value` beside the kind.
+    Personal,
+    /// The value is encrypted under the key of the person it is about.
+    Sealed,
+    /// The value was sealed, and its key is destroyed. No store holds this mark: readers
+    /// are shown it.
+    Erased,
 }
 
 /// A [`Mark`] in its object.

@@ -5,7 +5,7 @@
 //! name is on the list, however deep it lies in the old or new values, keeps its name
 //! and has a mark in the place of its value.
 
-use crate::event::REDACTED;
+use crate::event::{REDACTED, end_of_string, end_of_value};
 
 /// Names of fields that hold secrets in the tables of Laravel and Symfony
 /// applications; `*` stands for any beginning.
@@ -127,47 +127,6 @@ fn plain(name: &str) -> String {
 fn next(bytes: &[u8], from: usize, wanted: u8) -> Option<usize> {
     let found = bytes.get(from..)?.iter().position(|byte| *byte == wanted)?;
     Some(from + found)
-}
-
-/// Just behind the closing quote of the string that begins at `open`.
-fn end_of_string(bytes: &[u8], open: usize) -> usize {
-    let mut at = open + 1;
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-    bytes.len()
-}
-
-/// Just behind the value that begins at `from`.
-fn end_of_value(bytes: &[u8], from: usize) -> usize {
-    let (mut at, mut depth) = (from, 0_usize);
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'"' => {
-                at = end_of_string(bytes, at);
-                if depth == 0 {
-                    return at;
-                }
-                continue;
-            }
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return at,
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return at + 1;
-                }
-            }
-            b',' if depth == 0 => return at,
-            _ => {}
-        }
-        at += 1;
-    }
-    bytes.len()
 }
 
 #[cfg(test)]

@@ -46,6 +46,10 @@ const RIGHTS: &[(&str, &str, &str)] = &[
     ("annals_removal_notes", "SELECT, INSERT, UPDATE", "annals_work, annals_prune"),
     ("annals_removal_notes", "SELECT", "annals_read"),
     ("annals_holds", "SELECT", "annals_work, annals_read, annals_prune"),
+    // Who prunes also erases.
+    ("annals_subject_keys", "SELECT, INSERT", "annals_work"),
+    ("annals_subject_keys", "SELECT, UPDATE", "annals_prune"),
+    ("annals_subject_keys", "SELECT", "annals_read"),
     ("annals_trail", "SELECT", "annals_read"),
     ("annals_attached", "SELECT", "annals_read"),
     ("annals_capture_head", "SELECT", "annals_read"),

@@ -17,6 +17,7 @@ mod prune;
 mod read;
 mod rows;
 mod tiles;
+mod vault;
 mod verify;
 mod walk;
 
@@ -30,7 +31,7 @@ use self::walk::Walk;
 use super::hold::Hold;
 use super::{
     Along, Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, PrunePlan, Record,
-    Removed, Sign, Signing, Standing, Store, StoreStats, Stored,
+    Removed, Sign, Signing, Standing, Store, StoreStats, Stored, SubjectKey, Vault, Whose,
 };
 use crate::error::{ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
@@ -46,6 +47,7 @@ static SCHEMA: Schema = Schema {
         include_str!("../../migrations/postgres/store_1.sql"),
         include_str!("../../migrations/postgres/store_2.sql"),
         include_str!("../../migrations/postgres/store_3.sql"),
+        include_str!("../../migrations/postgres/store_4.sql"),
     ],
 };
 
@@ -225,6 +227,10 @@ impl Store for PostgresStore {
     fn ledger(&self) -> Result<&dyn Ledger> {
         Ok(self)
     }
+
+    fn vault(&self) -> Result<&dyn Vault> {
+        Ok(self)
+    }
 }
 
 #[async_trait]
@@ -276,5 +282,28 @@ impl Ledger for PostgresStore {
     async fn checkpoints(&self, from: u64, limit: usize) -> Result<Vec<Kept>> {
         let work = move |pool| ledger::checkpoints(pool, from, limit);
         self.server().await?.brief("read the checkpoints of", work).await
+    }
+}
+
+#[async_trait]
+impl Vault for PostgresStore {
+    async fn live(&self, whose: Vec<Whose>) -> Result<Vec<SubjectKey>> {
+        let work = move |pool| vault::live(pool, whose);
+        self.server().await?.brief("read the keys of subjects in", work).await
+    }
+
+    async fn with_ids(&self, ids: Vec<[u8; 16]>) -> Result<Vec<SubjectKey>> {
+        let work = move |pool| vault::with_ids(pool, ids);
+        self.server().await?.brief("read the keys of subjects in", work).await
+    }
+
+    async fn keep(&self, keys: Vec<SubjectKey>) -> Result<()> {
+        let work = move |pool| vault::keep(pool, keys);
+        self.server().await?.brief("keep keys of subjects in", work).await
+    }
+
+    async fn destroy(&self, whose: Whose) -> Result<u64> {
+        let work = move |pool| vault::destroy(pool, whose);
+        self.server().await?.brief("destroy a key of", work).await
     }
 }

@@ -122,6 +122,11 @@ impl Record {
         &self.text.as_bytes()[..self.body]
     }
 
+    /// The encoded event, as text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text[..self.body]
+    }
+
     /// The encoded event.
     #[must_use]
     pub fn into_body(self) -> Vec<u8> {

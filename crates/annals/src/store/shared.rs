@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::hold::Hold;
 use super::{
-    Along, Appended, Appender, Ledger, PrunePlan, Record, Removed, Store, StoreStats, Stored,
+    Along, Appended, Appender, Ledger, PrunePlan, Record, Removed, Store, StoreStats, Stored, Vault,
 };
 use crate::error::Result;
 use crate::event::{EventId, Timestamp};
@@ -81,5 +81,9 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn ledger(&self) -> Result<&dyn Ledger> {
         self.as_ref().ledger()
+    }
+
+    fn vault(&self) -> Result<&dyn Vault> {
+        (**self).vault()
     }
 }

@@ -16,6 +16,7 @@ mod read;
 mod recovery;
 mod schema;
 mod tiles;
+mod vault;
 mod verify;
 mod walk;
 
@@ -31,7 +32,7 @@ use self::walk::Walk;
 use super::hold::Hold;
 use super::{
     Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, PrunePlan, Record, Removed,
-    Sign, Signing, Standing, Store, StoreStats, Stored,
+    Sign, Signing, Standing, Store, StoreStats, Stored, SubjectKey, Vault, Whose,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
@@ -241,6 +242,10 @@ impl Store for SqliteStore {
     fn ledger(&self) -> Result<&dyn Ledger> {
         Ok(self)
     }
+
+    fn vault(&self) -> Result<&dyn Vault> {
+        Ok(self)
+    }
 }
 
 #[async_trait]
@@ -299,5 +304,28 @@ impl Ledger for SqliteStore {
         let work =
             move |reader: &mut rusqlite::Connection| ledger::checkpoints(reader, from, limit);
         reader.call("read the checkpoints of", work).await
+    }
+}
+
+#[async_trait]
+impl Vault for SqliteStore {
+    async fn live(&self, whose: Vec<Whose>) -> Result<Vec<SubjectKey>> {
+        let work = move |reader: &mut rusqlite::Connection| vault::live(reader, &whose);
+        self.reader().await?.call("read the keys of subjects in", work).await
+    }
+
+    async fn with_ids(&self, ids: Vec<[u8; 16]>) -> Result<Vec<SubjectKey>> {
+        let work = move |reader: &mut rusqlite::Connection| vault::with_ids(reader, &ids);
+        self.reader().await?.call("read the keys of subjects in", work).await
+    }
+
+    async fn keep(&self, keys: Vec<SubjectKey>) -> Result<()> {
+        let work = move |writer: &mut rusqlite::Connection| vault::keep(writer, &keys);
+        self.writer.call("keep keys of subjects in", work).await
+    }
+
+    async fn destroy(&self, whose: Whose) -> Result<u64> {
+        let work = move |writer: &mut rusqlite::Connection| vault::destroy(writer, &whose);
+        self.writer.call("destroy a key of", work).await
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Buried, Delivery, Message, Receipt, Transport, TransportStats, Want, Which};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::Timestamp;
+use crate::event::{Timestamp, has_personal};
 use crate::store::{Appended, Appender, Record};
 
 /// Sends straight to a store: an event is readable as soon as it is durable, and
@@ -40,6 +40,11 @@ impl Transport for SyncTransport {
         let records = batch.iter().map(|message| Record::decode(message.body.clone()));
         let records: Arc<[Record]> =
             records.collect::<Result<_, _>>().map_err(|error| self.refused(&error.to_string()))?;
+        if records.iter().any(|record| has_personal(record.text())) {
+            return Err(self
+                .refused("it has personal fields, which a worker seals")
+                .hint("send to a queue, such as sqlite:PATH"));
+        }
         let appended = self.store.append(records).await?;
         let refusals: Vec<&str> = appended
             .iter()

@@ -196,9 +196,13 @@ impl Lane {
     /// it has given them back.
     async fn store(&self, batch: Batch) -> Result<Settled> {
         let began = Instant::now();
-        let Batch { tickets, records, unreadable, .. } = batch;
+        let Batch { mut tickets, mut records, unreadable, .. } = batch;
         let mut settled = Settled { burials: unreadable, batches: 1, ..Settled::default() };
-        if let Err(error) = self.append(&tickets, &records.into(), &mut settled).await {
+        let appended = match self.seal(&mut tickets, &mut records, &mut settled).await {
+            Ok(()) => self.append(&tickets, &records.into(), &mut settled).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = appended {
             let receipts: Vec<Receipt> = tickets.iter().map(|ticket| ticket.receipt).collect();
             self.put_back(&receipts).await;
             // What could not even be read is not put back with the others.
@@ -245,6 +249,10 @@ impl Lane {
                     settled.new += u64::from(new);
                     settled.duplicates += u64::from(!new);
                     settled.bytes += if new { records[index].body().len() as u64 } else { 0 };
+                }
+                Outcome::Refused(_) if self.was_stored(&records[index]).await? => {
+                    settled.duplicates += 1;
+                    settled.acks.push(delivery.receipt);
                 }
                 Outcome::Refused(why) => {
                     settled.refused += 1;

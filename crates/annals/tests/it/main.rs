@@ -25,6 +25,8 @@ mod proof;
 mod record_in;
 mod recorder;
 mod redis;
+#[cfg(all(feature = "seal", feature = "sqlite"))]
+mod seal;
 mod state;
 mod store;
 mod symfony;

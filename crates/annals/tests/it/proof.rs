@@ -4,7 +4,7 @@ mod golang;
 mod note;
 mod random;
 mod removals;
-mod scene;
+pub(crate) mod scene;
 mod signer;
 mod tamper;
 mod witness;

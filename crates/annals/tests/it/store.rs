@@ -69,7 +69,7 @@ async fn a_store_of_a_newer_version_is_refused_by_both_numbers() {
     alter(&place, "UPDATE annals_store_meta SET value = '999' WHERE key = 'schema'");
     let error = SqliteStore::open(&place.path()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
-    assert!(error.to_string().contains("of version 999, this program knows up to 3"), "{error}");
+    assert!(error.to_string().contains("of version 999, this program knows up to 4"), "{error}");
 }
 
 #[tokio::test]

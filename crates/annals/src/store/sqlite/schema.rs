@@ -6,10 +6,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::explain;
 
 /// One file a version, in order. A released one is never edited.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../migrations/sqlite/store_0001.sql"),
     include_str!("../../../migrations/sqlite/store_0002.sql"),
     include_str!("../../../migrations/sqlite/store_0003.sql"),
+    include_str!("../../../migrations/sqlite/store_0004.sql"),
 ];
 
 /// The version that this program reads and writes.

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 /// Where the store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Database {
+pub(crate) enum Database {
     Sqlite,
     Postgres,
     Mariadb,
@@ -42,20 +42,20 @@ macro_rules! on_each_database {
         }
     };
 }
-pub(super) use on_each_database;
+pub(crate) use on_each_database;
 
 /// A store, and a signer of its log.
-pub(super) struct Scene {
-    pub(super) database: Database,
-    pub(super) url: String,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) directory: TempDir,
+pub(crate) struct Scene {
+    pub(crate) database: Database,
+    pub(crate) url: String,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) directory: TempDir,
     made: usize,
 }
 
 impl Scene {
     /// None if there is no such server to be had.
-    pub(super) async fn set(database: Database) -> Option<Self> {
+    pub(crate) async fn set(database: Database) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let url = match database {
             Database::Sqlite => format!("sqlite:{}", directory.path().join("events.db").display()),
@@ -66,17 +66,17 @@ impl Scene {
         Some(Self { database, url, store, directory, made: 0 })
     }
 
-    pub(super) fn key_file(&self) -> PathBuf {
+    pub(crate) fn key_file(&self) -> PathBuf {
         self.directory.path().join("log/key")
     }
 
-    pub(super) fn signer(&self) -> Signer {
+    pub(crate) fn signer(&self) -> Signer {
         let (keys, directory) = (Keys::File(self.key_file()), self.directory.path().join("log"));
         Signer::new(Arc::clone(&self.store), "shop.example/audit", keys, directory).unwrap()
     }
 
     /// Appends events and signs, in batches of 100.
-    pub(super) async fn grow(&mut self, events: usize) {
+    pub(crate) async fn grow(&mut self, events: usize) {
         let signer = self.signer();
         for part in (0..events).step_by(100) {
             self.append((events - part).min(100)).await;
@@ -85,7 +85,7 @@ impl Scene {
     }
 
     /// Appends events that are not signed.
-    pub(super) async fn append(&mut self, events: usize) {
+    pub(crate) async fn append(&mut self, events: usize) {
         let records: Vec<Record> = (self.made..self.made + events).map(record).collect();
         self.made += events;
         let appended = self.store.append(records.into()).await.unwrap();
@@ -93,7 +93,7 @@ impl Scene {
     }
 
     /// Runs statements as whoever holds the database; answers the last one's value.
-    pub(super) fn sql(&self, sql: &str) -> String {
+    pub(crate) fn sql(&self, sql: &str) -> String {
         let name = self.url.rsplit('/').next().unwrap();
         match self.database {
             Database::Sqlite => {
@@ -108,7 +108,7 @@ impl Scene {
         }
     }
 
-    pub(super) async fn verify(&self) -> Report {
+    pub(crate) async fn verify(&self) -> Report {
         verify(&self.store, VerifyOptions::default(), |_| {}).await.unwrap()
     }
 }

@@ -165,14 +165,17 @@ async fn a_store_of_the_first_version_is_signed_too(database: Database) {
             "DROP FUNCTION annals_log_copy(), annals_log_lock(), annals_log_sign(bigint, text, text[], text, text), \
              annals_log_cosign(bigint, text), annals_prune_list(timestamptz, bigint), \
              annals_removal_keep(uuid, bytea[], text), annals_removal_sign(uuid, text), \
-             annals_held(text, text, text, text, text), annals_held_events();"
+             annals_held(text, text, text, text, text), annals_held_events(), \
+             annals_keep_subject_keys(uuid[], text[], text[], bytea[]), \
+             annals_destroy_subject_key(text, text);"
         }
         _ => "",
     };
     let key = if database == Database::Mariadb { "name" } else { "key" };
     scene.sql(&format!(
         "DROP TABLE annals_log_checkpoints; DROP TABLE annals_log_keys; DROP TABLE annals_log_signer; \
-         DROP TABLE annals_removals; DROP TABLE annals_removal_notes; DROP TABLE annals_holds; {functions} \
+         DROP TABLE annals_removals; DROP TABLE annals_removal_notes; DROP TABLE annals_holds; \
+         DROP TABLE annals_subject_keys; {functions} \
          UPDATE annals_store_meta SET value = '1' WHERE {key} = 'schema'"
     ));
     let error = scene.signer().sign().await.unwrap_err();

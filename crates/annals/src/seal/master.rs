@@ -1,0 +1,241 @@
+//! The master key, which wraps the keys of subjects.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::private::make_private_directory_of;
+
+/// What a master key's file begins with.
+const BEFORE: &str = "ANNALS+MASTER+KEY+";
+
+/// The first byte of what a master key of ours wrapped; behind it nonce and text.
+const WRAPPED: u8 = 1;
+
+const NONCE_BYTES: usize = 24;
+
+/// How long a command may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes of a wrapped key, at most.
+pub(super) const MAX_WRAPPED: usize = 4096;
+
+/// Wraps the keys of subjects.
+#[derive(Clone)]
+pub struct MasterKey(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Key(Zeroizing<[u8; 32]>),
+    Command(String),
+}
+
+impl MasterKey {
+    /// A new one.
+    ///
+    /// # Errors
+    /// If the operating system has no random numbers.
+    pub fn generate() -> Result<Self> {
+        Ok(Self(Kind::Key(random()?)))
+    }
+
+    /// From text: `ANNALS+MASTER+KEY+` and 32 bytes in base64.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if it is none.
+    pub fn from_text(text: &str) -> Result<Self> {
+        let wrong = || {
+            Error::new(ErrorKind::Usage, "read the master key", "it is none")
+                .hint(format!("a master key begins with {BEFORE}"))
+        };
+        let encoded = text.trim().strip_prefix(BEFORE).ok_or_else(wrong)?;
+        let bytes = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| wrong())?);
+        let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| wrong())?;
+        Ok(Self(Kind::Key(Zeroizing::new(key))))
+    }
+
+    /// From a file that its owner alone may read; if it is not there, it is made if that
+    /// `may` be.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if there is none, it is none, or others may read it.
+    pub fn from_file(path: &Path, may_make: bool) -> Result<Self> {
+        let doing = || format!("read the master key in {}", path.display());
+        refuse_readable(path, &doing)?;
+        match fs::read_to_string(path) {
+            Ok(text) => Self::from_text(&Zeroizing::new(text))
+                .map_err(|error| Error::new(ErrorKind::Usage, doing(), error.found())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && may_make => {
+                let text = Self::generate()?.to_secret_text().unwrap_or_default();
+                match create(path, text.as_bytes()) {
+                    Ok(()) => {
+                        tracing::info!(target: "annals::seal", path = %path.display(), "made a master key; without it nothing that is sealed can be read");
+                    }
+                    // Another process was faster.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(Error::new(ErrorKind::Away, doing(), error)),
+                }
+                Self::from_file(path, false)
+            }
+            Err(error) => Err(Error::new(ErrorKind::Usage, doing(), error)),
+        }
+    }
+
+    /// A command of the shell, such as one that asks a key management service. It is run
+    /// with `wrap` or `unwrap` as its last argument, gets the key, or what wrapping it
+    /// gave, in base64 on its input, and prints the other in base64.
+    #[must_use]
+    pub fn from_command(command: impl Into<String>) -> Self {
+        Self(Kind::Command(command.into()))
+    }
+
+    /// What [`Self::from_text`] reads; `None` if it is a command.
+    #[must_use]
+    pub fn to_secret_text(&self) -> Option<Zeroizing<String>> {
+        match &self.0 {
+            Kind::Key(key) => Some(Zeroizing::new(format!("{BEFORE}{}\n", STANDARD.encode(**key)))),
+            Kind::Command(_) => None,
+        }
+    }
+
+    /// Wraps a key; `data` is bound to it by a key of ours.
+    pub(super) async fn wrap(&self, key: &[u8; 32], data: &[u8]) -> Result<Vec<u8>> {
+        match &self.0 {
+            Kind::Key(master) => {
+                let nonce = random::<NONCE_BYTES>()?;
+                let nonce = XNonce::from_slice(&*nonce);
+                let payload = Payload { msg: key, aad: data };
+                let text = XChaCha20Poly1305::new((&**master).into()).encrypt(nonce, payload);
+                let text = text.map_err(|_| {
+                    Error::new(ErrorKind::Away, "wrap a key", "the cipher refused it")
+                })?;
+                Ok([&[WRAPPED], nonce.as_slice(), &text].concat())
+            }
+            Kind::Command(command) => Ok(run(command, "wrap", key).await?.to_vec()),
+        }
+    }
+
+    /// Gives a wrapped key back.
+    pub(super) async fn unwrap(&self, wrapped: &[u8], data: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
+        let wrong = |found: &str| {
+            Error::new(ErrorKind::Usage, "unwrap the key of a subject", found)
+                .hint("give the master key that it was wrapped with")
+        };
+        let key = match &self.0 {
+            Kind::Key(master) => {
+                let (nonce, text) = wrapped
+                    .strip_prefix(&[WRAPPED])
+                    .and_then(|rest| rest.split_at_checked(NONCE_BYTES))
+                    .ok_or_else(|| wrong("another kind of master key wrapped it"))?;
+                let payload = Payload { msg: text, aad: data };
+                let cipher = XChaCha20Poly1305::new((&**master).into());
+                let key = cipher.decrypt(XNonce::from_slice(nonce), payload);
+                Zeroizing::new(key.map_err(|_| wrong("another master key wrapped it"))?)
+            }
+            Kind::Command(command) => run(command, "unwrap", wrapped).await?,
+        };
+        let key = key.as_slice().try_into().map_err(|_| wrong("what came back is no key"))?;
+        Ok(Zeroizing::new(key))
+    }
+}
+
+/// Lets the command do its part.
+async fn run(command: &str, what: &str, input: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    let doing = || format!("{what} the key of a subject with the command of the master key");
+    let away = |found: String| Error::new(ErrorKind::Away, doing(), found);
+    let work = async {
+        let mut child = tokio::process::Command::new("sh")
+            .args(["-c", &format!("{command} {what}")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut said = Zeroizing::new(Vec::with_capacity(2 * MAX_WRAPPED));
+        if let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) {
+            let line = Zeroizing::new(format!("{}\n", STANDARD.encode(input)));
+            // One that reads nothing says why by its end.
+            let _ = stdin.write_all(line.as_bytes()).await;
+            drop(stdin);
+            stdout.take(2 * MAX_WRAPPED as u64).read_to_end(&mut said).await?;
+        }
+        Ok::<_, io::Error>((said, child.wait().await?))
+    };
+    let ran = tokio::time::timeout(PATIENCE, work).await;
+    let (said, status) = ran
+        .map_err(|_| away(format!("no answer within {} s", PATIENCE.as_secs())))?
+        .map_err(|error| away(error.to_string()))?;
+    if !status.success() {
+        return Err(away(format!("it ended with {status}")));
+    }
+    let text = said.trim_ascii();
+    let bytes = STANDARD.decode(text).map_err(|_| away("it did not print base64".to_owned()))?;
+    if bytes.is_empty() || bytes.len() > MAX_WRAPPED {
+        return Err(away(format!("it printed {} bytes", bytes.len())));
+    }
+    Ok(Zeroizing::new(bytes))
+}
+
+pub(super) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>> {
+    let mut bytes = Zeroizing::new([0; N]);
+    getrandom::fill(&mut *bytes).map_err(|error| {
+        Error::new(ErrorKind::Away, "make a key", format!("no random numbers: {error}"))
+    })?;
+    Ok(bytes)
+}
+
+/// Makes a file of its owner's alone, durably, unless it is there already.
+fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    make_private_directory_of(path)?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&name)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&name, path);
+    fs::remove_file(&name)?;
+    linked?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Refuses a key that others than its owner may read.
+#[cfg(unix)]
+fn refuse_readable(path: &Path, doing: &dyn Fn() -> String) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(attributes) = fs::metadata(path) else { return Ok(()) };
+    let mode = attributes.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, doing(), format!("others may read it (mode {mode:03o})"))
+        .hint(format!("chmod 600 {}", path.display())))
+}
+
+#[cfg(not(unix))]
+fn refuse_readable(_: &Path, _: &dyn Fn() -> String) -> Result<()> {
+    Ok(())
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Key(_) => f.write_str("MasterKey"),
+            Kind::Command(_) => f.write_str("MasterKey of a command"),
+        }
+    }
+}
