@@ -1,15 +1,17 @@
 //! Erasing a subject.
 
 use super::sealed::hex;
+use super::sealer::About;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Actor, Entity, Event, EventId, Object, Producer};
-use crate::store::{Store, Whose, append_system_event};
+use crate::event::{Actor, Entity, EventId};
+use crate::query::{Filter, Query};
+use crate::store::{Record, Store, Whose, append_system_event, hold, system_event};
 
 /// The action of the event that tells of it.
 pub const ERASED: &str = "annals.erased";
 
-/// The producer of the events that a store's own upkeep makes.
-const PRODUCER: &str = "annals";
+/// Events that are read in one go to see whether one is held.
+const PAGE: usize = 1_000;
 
 /// What an erasure did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,28 +37,53 @@ pub async fn erase(
     reason: &str,
     by: Option<Actor>,
 ) -> Result<Option<Erased>> {
-    refuse_held(whose)?;
+    refuse_held(store, whose).await?;
     let vault = store.vault()?;
     let live = vault.live(vec![whose.clone()]).await?;
     if live.is_empty() {
         return Ok(None);
     }
     let keys: Vec<String> = live.iter().map(|key| hex(&key.id)).collect();
-    let metadata = Object::from_value(&serde_json::json!({ "keys": keys }))
-        .map_err(|fault| Error::new(ErrorKind::Event, "tell of an erasure", fault))?;
-    let mut event = Event::new(ERASED, Entity::of_type("subject"))
-        .subject(whose.subject.clone())
-        .reason(reason.to_owned())
-        .metadata(metadata);
+    let told = system_event(ERASED, &serde_json::json!({ "keys": keys }), by)?;
+    let mut event = told.subject(whose.subject.clone()).reason(reason.to_owned());
+    event.entity = Entity::of_type("subject");
     event.tenant = Some(whose.tenant.clone().into()).filter(|_| !whose.tenant.is_empty());
-    event.actor = by;
-    event.producer = Some(Producer { id: PRODUCER.into(), seq: None });
     append_system_event(store, &event).await?;
     Ok(Some(Erased { event: event.id, keys: vault.destroy(whose.clone()).await? }))
 }
 
-/// Refuses a subject whose data must be kept. There are no legal holds yet: this is where
-/// they are asked, before anything is told or destroyed.
-fn refuse_held(_: &Whose) -> Result<()> {
+/// Refuses a subject of whom an event is under a hold, and names the hold.
+async fn refuse_held(store: &dyn Store, whose: &Whose) -> Result<()> {
+    for hold in store.holds().await? {
+        let hold::Scope { tenant, entity, actor } = hold.scope.clone();
+        if tenant.as_ref().is_some_and(|tenant| *tenant != whose.tenant) {
+            continue;
+        }
+        let (entity, entity_type) = match entity {
+            Some(Entity { kind, id: None }) => (None, Some(kind.into_owned())),
+            entity => (entity, None),
+        };
+        let filter = Filter { tenant, entity, entity_type, actor, ..Filter::default() };
+        let (query, mut cursor) = (Query::newest(filter).limit(PAGE), None);
+        loop {
+            let page = store.query(query.clone().after(cursor)).await?;
+            if page.events.iter().any(|stored| is_about(&stored.body, whose)) {
+                let doing = format!("erase {}", whose.subject);
+                let found = format!("it is under the hold {}: {}", hold.id, hold.reason);
+                return Err(Error::new(ErrorKind::Usage, doing, found)
+                    .hint("when it may go, `annals hold release` ends the hold"));
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
     Ok(())
+}
+
+/// Whether something in an event is, or would be, sealed for a subject.
+fn is_about(body: &[u8], whose: &Whose) -> bool {
+    let Ok(record) = Record::decode(body.to_vec()) else { return false };
+    About::of(&record).is_ok_and(|about| about.is(whose))
 }

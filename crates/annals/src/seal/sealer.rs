@@ -219,13 +219,13 @@ fn blanked(event: &str) -> (Cow<'_, str>, Vec<[u8; 16]>) {
 }
 
 /// Whom an event is about.
-struct About {
+pub(super) struct About {
     subject: Option<Whose>,
     actor: Option<Whose>,
 }
 
 impl About {
-    fn of(record: &Record) -> Result<Self, String> {
+    pub(super) fn of(record: &Record) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Wire<'a> {
             #[serde(borrow)]
@@ -239,6 +239,11 @@ impl About {
         let subject = wire.subject.map(Cow::into_owned).or(entity).map(whose);
         let actor = actor.map(|(kind, id)| whose(format!("{kind}:{id}"))).or(subject.clone());
         Ok(Self { subject, actor })
+    }
+
+    /// Whether it is about somebody.
+    pub(super) fn is(&self, whose: &Whose) -> bool {
+        self.subject.as_ref() == Some(whose) || self.actor.as_ref() == Some(whose)
     }
 
     fn subject(&self) -> Result<&Whose, String> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use annals::seal::{Declared, ERASED, MasterKey, Opened, Opener, Sealer, erase};
+use annals::store::hold::{self, Scope};
 use annals::store::{Appended, Record, Stored, Whose};
 use annals::transport::memory::MemoryTransport;
 use annals::transport::{Message, Transport};
@@ -17,6 +18,7 @@ on_each_database! {
     a_redelivery_is_a_duplicate_even_after_an_erasure
     workers_that_race_for_a_subjects_first_key_agree
     what_is_erased_reads_erased_and_every_proof_stays_right
+    a_subject_that_is_held_is_not_erased
     erasing_while_events_come_in_loses_none
 }
 
@@ -169,14 +171,14 @@ async fn what_is_personal_is_stored_sealed_and_opens_for_who_has_the_key(databas
 async fn a_redelivery_is_a_duplicate_even_after_an_erasure(database: Database) {
     let Some(sealing) = Sealing::set(database).await else { return };
     let event = about(7, "needle");
-    sealing.send(&[event.clone()]).await;
+    sealing.send(std::slice::from_ref(&event)).await;
     assert_eq!(sealing.drain().await.stored, 1);
-    sealing.send(&[event.clone()]).await;
+    sealing.send(std::slice::from_ref(&event)).await;
     let again = sealing.drain().await;
     assert_eq!((again.duplicates, again.failed), (1, 0));
 
     erase(&*sealing.scene.store, &whose("user:7"), "asked", None).await.unwrap().unwrap();
-    sealing.send(&[event.clone()]).await;
+    sealing.send(std::slice::from_ref(&event)).await;
     let again = sealing.drain().await;
     assert_eq!((again.duplicates, again.failed), (1, 0), "no clear text goes to failed");
     // Other bytes are a conflict still.
@@ -240,6 +242,23 @@ async fn what_is_erased_reads_erased_and_every_proof_stays_right(database: Datab
     sealing.scene.signer().sign().await.unwrap().unwrap();
     let report = sealing.scene.verify().await;
     assert_eq!((report.findings, report.signed), (vec![], Some(4)));
+}
+
+async fn a_subject_that_is_held_is_not_erased(database: Database) {
+    let Some(sealing) = Sealing::set(database).await else { return };
+    let store = &sealing.scene.store;
+    sealing.send(&[about(7, "needle"), about(8, "other")]).await;
+    sealing.drain().await;
+    let event = sealing.stored().await[0].event().unwrap();
+    let scope = Scope { entity: Some(event.entity), ..Scope::default() };
+    let held = hold::place(&**store, scope, "a case", None).await.unwrap();
+    let refused = erase(&**store, &whose("user:7"), "asked", None).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Usage);
+    assert!(refused.to_string().contains(&held.id.to_string()), "{refused}");
+    let opened = sealing.opened(&sealing.stored().await[..1]).await;
+    assert_eq!(opened[0].erased, 0);
+    hold::release(&**store, held.id, "closed", None).await.unwrap();
+    assert!(erase(&**store, &whose("user:7"), "asked", None).await.unwrap().is_some());
 }
 
 async fn erasing_while_events_come_in_loses_none(database: Database) {
