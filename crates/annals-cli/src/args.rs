@@ -7,7 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     attach, checkpoint, config, doctor, erase, export_log, failed, history, hold, index, init, log,
-    migrate, prove, prune, query, record, recover, serve, stats, subject, tail, up, verify, work,
+    migrate, prove, prune, query, record, recover, serve, stats, subject, tail, up, verify,
+    witness, work,
 };
 use crate::demo;
 
@@ -134,6 +135,8 @@ pub(crate) enum Command {
     Log(log::Log),
     /// Write the log's signed head and its hashes as files to be served
     ExportLog(export_log::ExportLog),
+    /// Cosign the checkpoints of other machines' logs
+    Witness(witness::Witness),
     /// Create the tables
     Migrate(migrate::Migrate),
     /// Capture every change of these tables with triggers

@@ -24,6 +24,7 @@ pub(crate) mod subject;
 pub(crate) mod tail;
 pub(crate) mod up;
 pub(crate) mod verify;
+pub(crate) mod witness;
 pub(crate) mod work;
 
 use crate::args::Command;
@@ -54,6 +55,7 @@ pub(crate) async fn run(command: Command, session: Session) -> Result<(), Failur
         Command::Checkpoint(checkpoint) => checkpoint.run(&session).await,
         Command::Log(log) => log.run(&session).await,
         Command::ExportLog(export) => export.run(&session).await,
+        Command::Witness(witness) => witness.run(&session).await,
         Command::Attach(attach) => attach.run(&session).await,
         Command::Detach(detach) => detach.run(&session).await,
         Command::Index(index) => index.run(&session).await,

@@ -41,6 +41,10 @@
 //! | 503 | the transport is full or away, or the server is busy; see `Retry-After` | perhaps: send all of it again |
 //!
 //! `GET /livez` answers 200 while the process serves.
+//!
+//! # Witness
+//!
+//! [`Server::bind_witness`] serves a witness instead, at any address.
 
 pub mod body;
 mod guard;
@@ -48,6 +52,7 @@ mod ingest;
 mod limits;
 mod problem;
 mod server;
+mod witness;
 
 pub use limits::Limits;
 pub use server::Server;

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use annals::proof::Witness;
 use annals::{Audit, AuditOptions, Delivery, Error, ErrorKind, Result, WhenFull};
 use axum::Router;
 use axum::http::StatusCode;
@@ -22,15 +23,16 @@ use crate::guard::guard;
 use crate::ingest::{self, Ingest};
 use crate::limits::Limits;
 use crate::problem::Problem;
+use crate::witness;
 
 /// How long to wait after the system could not accept a connection, as when it
 /// has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves HTTP on loopback.
+/// Serves HTTP: events in, on loopback, or a witness.
 ///
 /// Until there are keys, whoever reaches the socket may write into the trail, so
-/// it binds loopback addresses only. A web page that is open on this machine
+/// [`Server::bind`] takes loopback addresses only. A web page that is open on this machine
 /// reaches loopback too; it is refused by its Host, Origin and Sec-Fetch-Site
 /// headers, and by the content type.
 #[derive(Debug)]
@@ -71,17 +73,27 @@ impl Server {
             )
             .hint(format!("use 127.0.0.1:{}", address.port())));
         }
-        let refused = |error: io::Error| {
-            let hint = match error.kind() {
-                io::ErrorKind::AddrInUse => "another program listens there; choose another port",
-                io::ErrorKind::PermissionDenied => "choose a port above 1023",
-                _ => "check the address",
-            };
-            Error::new(ErrorKind::Away, doing(), &error).hint(hint).caused_by(error)
-        };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
-        let app = app(Arc::new(Ingest::new(audit, limits.clone())), address);
+        let (listener, address) = listen(address).await?;
+        let ingest = Arc::new(Ingest::new(audit, limits.clone()));
+        let routes = Router::new()
+            .route("/v1/events", post(ingest::ingest).fallback(ingest::post_only))
+            .with_state(ingest);
+        let app = app(routes).layer(axum::middleware::from_fn_with_state(address, guard));
+        Ok(Self { listener, address, app, limits })
+    }
+
+    /// Binds `address` for a witness. It may be one that others reach: what a witness does
+    /// is decided by signatures alone, and what it tells is public.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Away`] when the system refuses the address.
+    pub async fn bind_witness(
+        address: SocketAddr,
+        witness: Arc<Witness>,
+        limits: Limits,
+    ) -> Result<Self> {
+        let (listener, address) = listen(address).await?;
+        let app = app(witness::routes(witness, limits.clone()));
         Ok(Self { listener, address, app, limits })
     }
 
@@ -139,13 +151,26 @@ impl Server {
     }
 }
 
-fn app(ingest: Arc<Ingest>, address: SocketAddr) -> Router {
-    Router::new()
-        .route("/v1/events", post(ingest::ingest).fallback(ingest::post_only))
-        .with_state(ingest)
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let refused = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "another program listens there; choose another port",
+            io::ErrorKind::PermissionDenied => "choose a port above 1023",
+            _ => "check the address",
+        };
+        let doing = format!("listen on {address}");
+        Error::new(ErrorKind::Away, doing, &error).hint(hint).caused_by(error)
+    };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    Ok((listener, address))
+}
+
+/// The routes, and what every server answers.
+fn app(routes: Router) -> Router {
+    routes
         .route("/livez", get(|| async { "ok\n" }))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here") })
-        .layer(axum::middleware::from_fn_with_state(address, guard))
 }
 
 /// Serves one connection until either side closes it; once told to stop, until
