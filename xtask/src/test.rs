@@ -3,7 +3,7 @@
 use crate::{cargo, fuzz, outcomes};
 
 /// Feature sets that an application may choose, beside the default and all.
-const FEATURES: [&str; 12] = [
+const FEATURES: [&str; 13] = [
     "",
     "derive",
     "sqlite",
@@ -15,6 +15,7 @@ const FEATURES: [&str; 12] = [
     "tower",
     "config",
     "proof",
+    "publish",
     "testing",
 ];
 

@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod demo;
 mod failure;
+mod keeper;
 mod lines;
 mod logging;
 mod out;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annals::config::{Config, ConfigFile, EnvFile, LOG_KEY, MASTER_KEY, Sources};
-use annals::proof::{Keys, Signer};
+use annals::log::VerifierKey;
+use annals::proof::{Cosigner, Keys, Publisher, Signer, Target, WitnessAddress};
 use annals::seal::{Declared, MasterKey, Opener, Sealer};
 use annals::store::laravel::AuditsTable;
 use annals::store::{self, Store};
@@ -15,6 +16,7 @@ use annals::{Audit, AuditOptions, Delivery};
 
 use crate::args::Cli;
 use crate::failure::Failure;
+use crate::keeper::Keeper;
 use crate::out::Out;
 use crate::render::shown;
 use crate::render::style::WARN;
@@ -193,11 +195,51 @@ impl Session {
 
     /// What signs the log of the store; none if it has no log.
     pub(crate) async fn signer(&self) -> Result<Option<Signer>, Failure> {
+        match self.store_with_log().await? {
+            Some(store) => Ok(Some(self.signer_of(store)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// What signs the log of the store, has it witnessed and publishes it; none if it has
+    /// no log.
+    pub(crate) async fn keeper(&self) -> Result<Option<Keeper>, Failure> {
+        // What is configured wrongly is told even where there is no log.
+        let (witnesses, targets) = (self.witnesses()?, self.targets()?);
+        let Some(store) = self.store_with_log().await? else { return Ok(None) };
+        let signer = Arc::new(self.signer_of(Arc::clone(&store))?);
+        let cosigner = Cosigner::new(Arc::clone(&store), Arc::clone(&signer), witnesses);
+        let publisher = Publisher::new(store, targets, self.config.log.publish_every);
+        Ok(Some(Keeper::new(signer, cosigner, publisher)))
+    }
+
+    async fn store_with_log(&self) -> Result<Option<Arc<dyn Store>>, Failure> {
         let url = &self.config.store;
         if url.starts_with("file:") || AuditsTable::is_named_by(url) {
             return Ok(None);
         }
-        Ok(Some(self.signer_of(store::open(url).await?)?))
+        Ok(Some(store::open(url).await?))
+    }
+
+    /// Who is to cosign the log.
+    pub(crate) fn witnesses(&self) -> Result<Vec<WitnessAddress>, Failure> {
+        let read = |text: &String| {
+            text.parse().map_err(|fault| Failure::usage(format!("log.witnesses: {fault}")))
+        };
+        self.config.log.witnesses.iter().map(read).collect()
+    }
+
+    /// The keys of those.
+    pub(crate) fn witness_keys(&self) -> Result<Vec<VerifierKey>, Failure> {
+        Ok(self.witnesses()?.into_iter().map(|witness| witness.key).collect())
+    }
+
+    /// Where checkpoints are published.
+    pub(crate) fn targets(&self) -> Result<Vec<Target>, Failure> {
+        let read = |text: &String| {
+            text.parse().map_err(|fault| Failure::usage(format!("log.publish: {fault}")))
+        };
+        self.config.log.publish.iter().map(read).collect()
     }
 
     /// What signs the log of this store.

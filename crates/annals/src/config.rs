@@ -121,6 +121,12 @@ pub struct LogSettings {
     pub name: String,
     /// The file of its private key, if one was named.
     pub key_file: Option<PathBuf>,
+    /// Who cosigns its checkpoints: for each a key, a space and a URL.
+    pub witnesses: Vec<String>,
+    /// Where they are published.
+    pub publish: Vec<String>,
+    /// How often, at most.
+    pub publish_every: Duration,
 }
 
 /// How personal fields are sealed.

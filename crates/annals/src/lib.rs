@@ -36,6 +36,8 @@ pub mod unit;
 pub mod url;
 pub mod worker;
 
+#[cfg(any(feature = "publish", feature = "seal"))]
+mod command;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]

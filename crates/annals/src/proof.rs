@@ -6,23 +6,36 @@
 //! whole store and says what is not as it was appended. [`export`] writes the log's tiles
 //! for others to serve and to check.
 //!
-//! A [`Witness`], on another machine, cosigns the heads of logs that only grow.
+//! A [`Witness`], on another machine, cosigns the heads of logs that only grow. With the
+//! feature `publish` a `Cosigner` asks witnesses, and a `Publisher` puts heads elsewhere.
 //!
 //! What is proved: what was in the log when its head was signed, that it was appended in
 //! this order, and that it still says the same. What is not: what an application never
 //! told, or told wrongly; what came after the last signed head; and, where whoever holds
 //! the database also holds the key, anything that no witness has seen.
 
+#[cfg(feature = "publish")]
+mod cosigner;
 mod durable;
 mod export;
+#[cfg(feature = "publish")]
+mod http;
 mod prove;
+#[cfg(feature = "publish")]
+mod publisher;
 mod removals;
 mod signer;
 mod verify;
 mod witness;
+mod witnessed;
 
+#[cfg(feature = "publish")]
+pub use cosigner::{Cosigner, WitnessAddress};
 pub use export::{Exported, export};
 pub use prove::prove;
+#[cfg(feature = "publish")]
+pub use publisher::{Publisher, Target};
 pub use signer::{Keys, RESUMED, Resumed, Signer};
-pub use verify::{Finding, FindingKind, Report, Step, VerifyOptions, verify};
+pub use verify::{Finding, FindingKind, Report, Step, VerifyOptions, Witnesses, verify};
 pub use witness::{Refusal, Witness};
+pub use witnessed::{Witnessed, witnessed};

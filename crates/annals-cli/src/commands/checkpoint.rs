@@ -1,10 +1,15 @@
 //! `annals checkpoint`: the signed head of the log.
 
+use std::sync::Arc;
+
 use annals::log::SignedCheckpoint;
+use annals::proof::{Publisher, Target};
+use annals::store::Store;
 use clap::Args;
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::render::shown;
 use crate::session::Session;
 
 /// Sign the log's head and print it
@@ -17,12 +22,16 @@ pub(crate) struct Checkpoint {
     /// Print the key that verifies it instead
     #[arg(long)]
     key: bool,
+    /// Publish it too: to file:PATH, exec:COMMAND, https://…, syslog: or syslog://HOST;
+    /// without a target to all of `log.publish`
+    #[arg(long, value_name = "TARGET", num_args = 0..=1, default_missing_value = "")]
+    publish: Vec<String>,
 }
 
 impl Checkpoint {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let store = session.store().await?;
-        session.signer_of(std::sync::Arc::clone(&store))?.sign().await?;
+        session.signer_of(Arc::clone(&store))?.sign().await?;
         let standing = store.ledger()?.standing().await?;
         let Some(kept) = standing.latest else {
             return Err(Failure::failed("the log has no events yet")
@@ -32,6 +41,7 @@ impl Checkpoint {
             .note
             .parse()
             .map_err(|fault| Failure::failed(format!("read the last checkpoint: {fault}")))?;
+        self.publish(session, &store, &signed).await?;
         let head = signed.head();
         if session.out.json() {
             return session.out.object(&json!({
@@ -42,6 +52,41 @@ impl Checkpoint {
         match self.key {
             true => standing.keys.iter().try_for_each(|key| session.out.line(key)),
             false => session.out.text(kept.note),
+        }
+    }
+}
+
+impl Checkpoint {
+    async fn publish(
+        &self,
+        session: &Session,
+        store: &Arc<dyn Store>,
+        signed: &SignedCheckpoint,
+    ) -> Result<(), Failure> {
+        let mut targets = Vec::new();
+        for target in &self.publish {
+            match target.as_str() {
+                "" => targets.extend(session.targets()?),
+                given => targets.push(given.parse::<Target>().map_err(Failure::usage)?),
+            }
+        }
+        if targets.is_empty() && !self.publish.is_empty() {
+            return Err(Failure::usage("there is nowhere to publish to")
+                .hint("name a target, such as --publish file:PATH, or set log.publish"));
+        }
+        let every = session.config.log.publish_every;
+        let mut failed = Vec::new();
+        for (target, published) in
+            Publisher::new(Arc::clone(store), targets, every).publish(signed).await
+        {
+            match published {
+                Ok(()) => session.out.note(format!("published to {}", shown(&target.to_string()))),
+                Err(error) => failed.push(error.to_string()),
+            }
+        }
+        match failed.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::failed(failed.join("; "))),
         }
     }
 }

@@ -4,6 +4,7 @@ mod mysql;
 pub(crate) use mysql::is_one as is_mysql;
 mod postgres;
 mod redis;
+mod witnesses;
 
 use std::fs;
 use std::path::Path;
@@ -309,6 +310,7 @@ async fn store(session: &Session, findings: &mut Vec<Finding>) {
     if is_mysql(url) {
         findings.extend(mysql::months(url, &what).await);
     }
+    findings.extend(witnesses::findings(session, &*store).await);
 }
 
 /// What is wrong with the database file itself; names the version of its tables

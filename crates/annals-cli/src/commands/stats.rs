@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use annals::Timestamp;
+use annals::proof::{Witnessed, witnessed};
 use annals::store::StoreStats;
 use annals::transport::TransportStats;
 use clap::Args;
@@ -37,6 +38,8 @@ struct Found {
     store: Result<StoreStats, NoFigures>,
     /// The last checkpoint of its log, if it was ever signed: its size, and when.
     signed: Option<(u64, Timestamp)>,
+    /// How far it is witnessed.
+    witnessed: Vec<Witnessed>,
     store_url: String,
 }
 
@@ -82,7 +85,8 @@ async fn look(session: &Session) -> Result<Found, Failure> {
     for transport in session.existing_transports().await? {
         transports.push((transport.url().to_owned(), transport.stats().await?));
     }
-    let mut signed = None;
+    let (mut signed, mut witnesses) = (None, Vec::new());
+    let keys = session.witness_keys()?;
     let store = match session.readable_store().await {
         Ok(Ok(store)) => {
             // Tables of an older version know nothing of it.
@@ -90,13 +94,15 @@ async fn look(session: &Session) -> Result<Found, Failure> {
                 && let Ok(standing) = ledger.standing().await
             {
                 signed = standing.latest.map(|kept| (kept.size, kept.signed_at));
+                witnesses = witnessed(ledger, &keys).await.unwrap_or_default();
             }
             store.stats().await.map_err(NoFigures::Away)
         }
         Ok(Err(why)) => Err(NoFigures::None(why)),
         Err(error) => Err(NoFigures::Away(error)),
     };
-    Ok(Found { transports, store, signed, store_url: session.config.store.clone() })
+    let store_url = session.config.store.clone();
+    Ok(Found { transports, store, signed, witnessed: witnesses, store_url })
 }
 
 fn show(session: &Session, found: &Found) -> Result<(), Failure> {
@@ -123,6 +129,7 @@ fn machine(found: &Found) -> Value {
             "url": shown_url(&found.store_url), "events": stats.events, "size": stats.size, "bytes": stats.bytes,
             "oldest": stats.oldest.map(|time| time.to_string()), "newest": stats.newest.map(|time| time.to_string()),
             "signed": found.signed.map(|(size, at)| json!({ "size": size, "at": at.to_string() })),
+            "witnesses": found.witnessed.iter().map(witness).collect::<Vec<_>>(),
         })
     });
     let mut found_all = json!({ "transports": transports, "store": store });
@@ -171,9 +178,35 @@ fn human(found: &Found, now: Timestamp) -> String {
                 when(stats.newest),
             ]);
             text.push_str(&store.to_string());
+            if !found.witnessed.is_empty() {
+                text.push('\n');
+                text.push_str(&witnesses(&found.witnessed, now));
+            }
         }
     }
     text
+}
+
+fn witness(one: &Witnessed) -> Value {
+    json!({
+        "name": one.key.name(),
+        "last": one.last.map(|(size, at)| json!({ "size": size, "at": at.to_string() })),
+        "lacks_since": one.lacks_since.map(|at| at.to_string()),
+    })
+}
+
+/// How far each witness has cosigned, and for how long it has not.
+fn witnesses(all: &[Witnessed], now: Timestamp) -> String {
+    let mut table = Table::new(&["WITNESS", ">COSIGNED", ">AT", ">LACKING FOR"]);
+    for one in all {
+        table.row([
+            shown(one.key.name()).into_owned(),
+            one.last.map_or_else(|| "-".to_owned(), |(size, _)| count(size)),
+            one.last.map_or_else(|| "-".to_owned(), |(_, at)| time(at, Clock::Date)),
+            one.lacks_since.map_or_else(|| "-".to_owned(), |since| age(now.since(since))),
+        ]);
+    }
+    table.to_string()
 }
 
 #[cfg(test)]
@@ -198,6 +231,7 @@ mod tests {
             transports,
             store,
             signed: Some((999_900, at("2026-11-22T09:59:59Z").unwrap())),
+            witnessed: Vec::new(),
             store_url: "sqlite:annals-data/store.db".to_owned(),
         }
     }

@@ -51,7 +51,7 @@ impl Up {
         let (server, audit) = bind(session).await?;
         let worker = session.worker(options(session)).await?;
         let worker = session.reading(worker, &session.transports().await?);
-        let signer = session.signer().await?;
+        let keeper = session.keeper().await?;
         tell(session, &server)?;
         let (worker_stop, gauge) = (worker.stop_handle(), worker.gauge());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -76,7 +76,7 @@ impl Up {
             }
         };
         let working = async {
-            let worked = work::signing(signer, worker.run()).await;
+            let worked = work::keeping(keeper, worker.run()).await;
             drop(over);
             worked
         };

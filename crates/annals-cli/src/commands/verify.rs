@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals::log::{EventProof, SignedCheckpoint, VerifierKey};
-use annals::proof::{Finding, Report, VerifyOptions, verify};
+use annals::log::{EventProof, KeyType, SignedCheckpoint, VerifierKey};
+use annals::proof::{Finding, Report, VerifyOptions, Witnesses, verify};
 use annals::store::Store;
 use clap::Args;
 use serde_json::json;
@@ -40,9 +40,22 @@ pub(crate) struct Verify {
     /// used here, and keep in it how far all is right now
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
+    /// The key of a witness that is believed; without any those of `log.witnesses`
+    #[arg(long, value_name = "KEY")]
+    witness: Vec<VerifierKey>,
+    /// As many witnesses must have cosigned the log [default: all that --witness names]
+    #[arg(long, value_name = "N")]
+    require: Option<usize>,
+    /// How long they may not have done so while the log grew
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    witnessed_within: Duration,
     /// Check this proof instead, without any store
     #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "resume"], requires = "key")]
     proof: Option<PathBuf>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    annals::unit::parse_duration(text)
 }
 
 impl Verify {
@@ -63,6 +76,7 @@ impl Verify {
                 options.keys = here;
             }
         }
+        options.witnesses = self.witnesses(session)?;
         let believed = options.keys.is_empty();
         for path in &self.since {
             options.since.push(read::<SignedCheckpoint>(path)?);
@@ -130,13 +144,39 @@ impl Verify {
         Ok(())
     }
 
+    /// Who is to have cosigned; nobody, unless it is asked for.
+    fn witnesses(&self, session: &Session) -> Result<Option<Witnesses>, Failure> {
+        if self.witness.is_empty() && self.require.is_none() {
+            return Ok(None);
+        }
+        let keys = match self.witness.is_empty() {
+            true => session.witness_keys()?,
+            false => self.witness.clone(),
+        };
+        if let Some(log) = keys.iter().find(|key| key.key_type() != KeyType::Witness) {
+            return Err(Failure::usage(format!("the key {log} is a log's, and no witness's"))
+                .hint("`annals witness` prints its own when it starts"));
+        }
+        let required = self.require.unwrap_or(keys.len());
+        if required > keys.len() || required == 0 {
+            let known = plural(keys.len() as u64, "witness").replace("witnesss", "witnesses");
+            return Err(Failure::usage(format!(
+                "{required} are required to have cosigned, and {known} known"
+            ))
+            .hint("name each with --witness KEY, or in log.witnesses"));
+        }
+        Ok(Some(Witnesses { keys, required, within: self.witnessed_within }))
+    }
+
     /// Checks a proof against the keys alone.
     fn check(&self, session: &Session, path: &Path) -> Result<(), Failure> {
         let proof: EventProof = read(path)?;
+        let asked = self.witnesses(session)?;
         let checked = proof
             .checkpoint
             .verify(&self.key)
             .map_err(|fault| format!("its checkpoint: {fault}"))
+            .and_then(|()| check_witnesses(asked.as_ref(), &proof.checkpoint))
             .and_then(|()| proof.verify_inclusion().map_err(|fault| fault.to_string()));
         let head = proof.checkpoint.head();
         if session.out.json() {
@@ -164,6 +204,18 @@ impl Verify {
     }
 }
 
+/// Whether enough witnesses have cosigned the checkpoint of a proof.
+fn check_witnesses(asked: Option<&Witnesses>, checkpoint: &SignedCheckpoint) -> Result<(), String> {
+    let Some(asked) = asked else { return Ok(()) };
+    match asked.seen(checkpoint) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => {
+            Err(format!("its checkpoint is not cosigned by {} of the witnesses", asked.required))
+        }
+        Err(fault) => Err(format!("a cosignature of its checkpoint: {fault}")),
+    }
+}
+
 /// Reads a file of ours.
 fn read<T: std::str::FromStr<Err: std::fmt::Display>>(path: &Path) -> Result<T, Failure> {
     let wrong =
@@ -182,6 +234,7 @@ fn machine(report: &Report) -> serde_json::Value {
     json!({
         "size": report.size, "from": report.from, "root": hex(&report.root), "events": report.events, "removed": report.removed,
         "checkpoints": report.checkpoints, "signed": report.signed,
+        "witnessed": report.witnessed.map(|(size, at)| json!({ "size": size, "at": at.to_string() })),
         "findings": report.findings.iter().map(finding).collect::<Vec<_>>(), "further": report.further,
     })
 }
@@ -225,6 +278,9 @@ fn human(report: &Report, believed: bool) -> String {
             plural(report.checkpoints, "checkpoint")
         ),
     });
+    if let Some((size, at)) = report.witnessed {
+        text.push_str(&format!("       witnessed up to {}, at {at}\n", count(size)));
+    }
     if believed && report.signed.is_some() {
         text.push_str(&format!(
             "{HINT}hint:{HINT:#} the keys were the store's own word; give --key, and --since with a checkpoint from elsewhere\n"

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use annals::config::Flag;
-use annals::proof::Signer;
 use annals::transport::Transport;
 use annals::worker::{Ended, Figures};
 use clap::Args;
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use crate::args::push;
 use crate::failure::Failure;
+use crate::keeper::Keeper;
 use crate::progress::Progress;
 use crate::render::size::{age, bytes, count, plural};
 use crate::session::{Session, shown_url};
@@ -89,7 +88,7 @@ impl Work {
                 },
             }
         };
-        let ended = signing(session.signer().await?, working).await;
+        let ended = keeping(session.keeper().await?, working).await;
         drop(progress);
         let figures = gauge.read();
         report(session, &figures, begun.elapsed(), ended.as_ref().ok().copied())?;
@@ -129,19 +128,12 @@ fn report(
     session.out.line(summary(figures, took, ended))
 }
 
-/// Signs the log while something works at it, and once more when it is done.
-pub(crate) async fn signing<T>(signer: Option<Signer>, working: impl Future<Output = T>) -> T {
-    let Some(signer) = signer else { return working.await };
-    let (over, worked) = oneshot::channel::<()>();
-    let working = async {
-        let worked = working.await;
-        drop(over);
-        worked
-    };
-    let signing = signer.run(async {
-        let _ = worked.await;
-    });
-    tokio::join!(working, signing).0
+/// Keeps the log, if there is one, while something works at it.
+pub(crate) async fn keeping<T>(keeper: Option<Keeper>, working: impl Future<Output = T>) -> T {
+    match keeper {
+        Some(keeper) => keeper.beside(working).await,
+        None => working.await,
+    }
 }
 
 /// The worker's figures in one line.

@@ -134,6 +134,10 @@ fn environment(variables: &[Variable], warnings: &mut Vec<Fault>) -> Layer {
         if let Some(index) = known.iter().position(|variable| variable == name) {
             let setting = &SETTINGS[index];
             let given = match setting.kind {
+                // These have spaces themselves.
+                Kind::Witnesses | Kind::Targets => {
+                    Given::Texts(value.lines().map(str::to_owned).collect())
+                }
                 Kind::Urls | Kind::Mapping | Kind::Fields => {
                     Given::Texts(value.split_whitespace().map(str::to_owned).collect())
                 }
@@ -195,6 +199,9 @@ impl Values {
                 key_file: Some(self.text("log.key_file"))
                     .filter(|path| !path.is_empty())
                     .map(PathBuf::from),
+                witnesses: self.texts("log.witnesses"),
+                publish: self.texts("log.publish"),
+                publish_every: self.duration("log.publish_every").unwrap_or_default(),
             },
             seal: SealSettings {
                 fields: self.texts("seal.fields"),

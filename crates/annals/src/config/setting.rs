@@ -36,6 +36,10 @@ pub enum Kind {
     Fields,
     /// A command of the shell.
     Command,
+    /// Witnesses: for each its key, a space and its URL.
+    Witnesses,
+    /// Where checkpoints are published: URLs, files and commands.
+    Targets,
     /// A whole number between these, both included.
     Count(u64, u64),
     /// A number of bytes between these, both included, such as `64MiB`.
@@ -174,6 +178,24 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Path,
         None,
         "The private key that signs the log; ANNALS_LOG_KEY may hold it instead. Made under data_dir if there is neither.",
+    ),
+    setting(
+        "log.witnesses",
+        Kind::Witnesses,
+        None,
+        "Who cosigns the log's checkpoints, each with its key and its URL, as `annals witness` prints them.",
+    ),
+    setting(
+        "log.publish",
+        Kind::Targets,
+        None,
+        "Where checkpoints are published too: file:PATH, exec:COMMAND, https://…, syslog:, syslog://HOST.",
+    ),
+    setting(
+        "log.publish_every",
+        Kind::Duration(SECOND, YEAR),
+        Some("60s"),
+        "How often they are published there, at most.",
     ),
     setting(
         "seal.fields",

@@ -34,6 +34,10 @@ fn example(setting: &Setting) -> String {
         (Kind::Count(..), None) => "100000".to_owned(),
         (_, Some(value)) => format!("{value:?}"),
         (Kind::Mapping, _) => "[\"verb=action\", \"subject=entity.id\"]".to_owned(),
+        (Kind::Witnesses, _) => {
+            "[\"witness.example+5e3c2d1f+BA… https://witness.example\"]".to_owned()
+        }
+        (Kind::Targets, _) => "[\"file:/mnt/elsewhere/checkpoint\", \"syslog:\"]".to_owned(),
         (Kind::Fields, _) => "[\"customer.email\", \"context.ip\"]".to_owned(),
         (Kind::Command, _) => "\"/usr/local/bin/annals-kms\"".to_owned(),
         (Kind::Path, None) if setting.key.starts_with("seal.") => {

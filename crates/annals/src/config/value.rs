@@ -93,6 +93,24 @@ pub(super) fn validate(setting: &Setting, given: &Given) -> Result<Value, String
             };
             texts.into_iter().map(field).collect::<Result<_, _>>().map(Value::Texts)
         }
+        Kind::Witnesses | Kind::Targets => {
+            let texts: Vec<&str> = match given {
+                Given::Texts(texts) => texts.iter().map(String::as_str).collect(),
+                _ => vec![one()?],
+            };
+            let fits = |text: &&str| match setting.kind {
+                Kind::Targets => text.contains(':'),
+                _ => text.split_whitespace().count() == 2,
+            };
+            match texts.iter().find(|text| !fits(text)) {
+                Some(wrong) => Err(format!(
+                    "expected {}, found {:?}",
+                    expected(setting.kind),
+                    without_secrets(wrong)
+                )),
+                None => Ok(Value::Texts(texts.into_iter().map(str::to_owned).collect())),
+            }
+        }
         Kind::Command => match one()? {
             "" => Err("expected a command, found nothing".to_owned()),
             command => Ok(Value::Text(command.to_owned())),
@@ -144,6 +162,10 @@ fn expected(kind: Kind) -> String {
         Kind::Urls => "a URL in quotes, or a list of them".to_owned(),
         Kind::Mapping => "PROPERTY=FIELD in quotes, or a list of them".to_owned(),
         Kind::Fields => "TYPE.FIELD in quotes, or a list of them".to_owned(),
+        Kind::Witnesses => "a key and a URL in quotes, or a list of them".to_owned(),
+        Kind::Targets => {
+            "file:PATH, exec:COMMAND, a URL or syslog: in quotes, or a list of them".to_owned()
+        }
         Kind::Command => "a command in quotes".to_owned(),
         Kind::Count(least, u64::MAX) => format!("a whole number of at least {least}"),
         Kind::Count(least, most) => format!("a whole number from {least} to {most}"),

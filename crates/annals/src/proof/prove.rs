@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventId;
-use crate::log::{EventProof, SALT_BYTES, SignedCheckpoint, inclusion_proof, tiles_read};
-use crate::store::{Held, Kept, Ledger, Store};
+use crate::log::{EventProof, SALT_BYTES, inclusion_proof, tiles_read};
+use crate::proof::witnessed::best;
+use crate::store::{Held, Store};
 
-/// Proves that an event is in the log of the last signed checkpoint.
+/// Proves that an event is in the log of a signed checkpoint: of the last ones the one that
+/// most witnesses have cosigned.
 ///
 /// # Errors
 /// [`ErrorKind::Usage`] if there is no such event, or no checkpoint contains it yet;
@@ -20,16 +22,13 @@ pub async fn prove(store: &Arc<dyn Store>, id: EventId) -> Result<EventProof> {
     };
     let ledger = store.ledger()?;
     let position = stored.position;
-    let Some(checkpoint) = latest(ledger).await? else {
-        return Err(Error::new(ErrorKind::Usage, doing(), "the log was never signed")
-            .hint("`annals work` signs it; `annals checkpoint` does so once"));
-    };
-    let size = checkpoint.head().size;
-    if position >= size {
-        let found = format!("it is at position {position}, and the log was signed up to {size}");
+    let Some(checkpoint) = best(ledger, position + 1).await? else {
+        let signed = ledger.standing().await?.latest.map_or(0, |latest| latest.size);
+        let found = format!("it is at position {position}, and the log was signed up to {signed}");
         return Err(Error::new(ErrorKind::Usage, doing(), found)
             .hint("`annals work` signs each second; `annals checkpoint` does so once"));
-    }
+    };
+    let size = checkpoint.head().size;
     let damaged = |found: &str| {
         Error::new(ErrorKind::Damaged, doing(), found).hint("`annals verify` says what is wrong")
     };
@@ -46,15 +45,4 @@ pub async fn prove(store: &Arc<dyn Store>, id: EventId) -> Result<EventProof> {
     // Nobody is to find out later that it proves nothing.
     proof.verify_inclusion().map_err(|fault| damaged(&fault.to_string()))?;
     Ok(proof)
-}
-
-/// The last checkpoint that was signed.
-async fn latest(ledger: &dyn Ledger) -> Result<Option<SignedCheckpoint>> {
-    let read = |kept: Kept| {
-        kept.note.parse().map_err(|fault| {
-            Error::new(ErrorKind::Damaged, "read the last checkpoint of the log", fault)
-                .hint("`annals verify` says what is wrong")
-        })
-    };
-    ledger.standing().await?.latest.map(read).transpose()
 }

@@ -45,10 +45,11 @@ pub struct Signer {
     name: String,
     keys: Keys,
     directory: PathBuf,
-    known: Mutex<Option<Known>>,
+    /// The origin and its keys, once they are read.
+    read: Mutex<Option<(String, Arc<[SigningKey]>)>>,
 }
 
-/// What it has read of its files.
+/// Whose log it signs, with what, and what was signed last here.
 #[derive(Clone, Debug)]
 struct Known {
     origin: String,
@@ -67,7 +68,7 @@ impl Signer {
             return Err(Error::new(ErrorKind::Usage, "sign the log", fault)
                 .hint("name the log as a URL without a scheme, such as shop.example/audit"));
         }
-        Ok(Self { store, name: name.to_owned(), keys, directory, known: Mutex::default() })
+        Ok(Self { store, name: name.to_owned(), keys, directory, read: Mutex::default() })
     }
 
     /// The log's origin: the name it was given, and the store's uuid.
@@ -134,6 +135,23 @@ impl Signer {
         Ok(known)
     }
 
+    /// Learns of a checkpoint of this log that was seen elsewhere, such as by a witness, and
+    /// never forgets it: a log that does not contain it is signed no more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] if no key of this log signed it; otherwise if there are no
+    /// keys here, or it cannot be remembered.
+    pub async fn learn(&self, seen: &SignedCheckpoint) -> Result<()> {
+        let standing = self.store.ledger()?.standing().await?;
+        let mut known = self.known(&standing)?;
+        let keys: Vec<VerifierKey> = known.keys.iter().map(SigningKey::verifier).collect();
+        seen.verify(&keys).map_err(|fault| {
+            let doing = format!("learn of a checkpoint of the log of {}", self.store.url());
+            Error::new(ErrorKind::Damaged, doing, fault)
+        })?;
+        known.memory.remember(seen)
+    }
+
     /// Signs each second while the log grows, until something is over; then once more.
     /// What keeps it from signing is logged once, and tried again.
     pub async fn run(&self, over: impl Future<Output = ()>) {
@@ -166,23 +184,24 @@ impl Signer {
         let signed: SignedCheckpoint =
             note.parse().map_err(|fault| Error::new(ErrorKind::Damaged, self.doing(), fault))?;
         known.memory.remember(&signed)?;
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         Ok(Some(signed))
     }
 
-    /// The keys of this log and what was signed last, from their files the first time.
+    /// The keys of this log, from their file the first time, and what was signed last: its
+    /// file is read each time, since others of this directory write it too.
     fn known(&self, standing: &Standing) -> Result<Known> {
-        let origin = self.origin_of(standing);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.as_ref().filter(|known| known.origin == origin) {
-            return Ok(known.clone());
-        }
-        let read = Known {
-            keys: self.keys.of(&origin, standing.keys.is_empty())?.into(),
-            memory: self.memory_of(standing)?,
-            origin,
+        let (origin, memory) = (self.origin_of(standing), self.memory_of(standing)?);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = match read.as_ref().filter(|(of, _)| *of == origin) {
+            Some((_, keys)) => Arc::clone(keys),
+            None => {
+                let keys: Arc<[SigningKey]> =
+                    self.keys.of(&origin, standing.keys.is_empty())?.into();
+                *read = Some((origin.clone(), Arc::clone(&keys)));
+                keys
+            }
         };
-        Ok(known.insert(read).clone())
+        Ok(Known { origin, keys, memory })
     }
 
     /// What was signed last here, by the file.

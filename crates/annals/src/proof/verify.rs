@@ -17,28 +17,31 @@
 //! meanwhile. The size is that of the beginning.
 
 mod finding;
+mod heads;
 mod tile;
 mod walk;
+mod witnesses;
 
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Timestamp;
 use crate::log::{Edge, Hash, Place, SignedCheckpoint, TILE_WIDTH, VerifierKey, tiles_read};
 use crate::store::{Ledger, Standing, Store};
 
 use super::removals;
 use finding::Findings;
 pub use finding::{Finding, FindingKind};
-use walk::{Head, Stretch, Walk};
+use heads::heads;
+use walk::{Stretch, Walk};
+pub use witnesses::Witnesses;
+use witnesses::Witnessing;
 
 /// Positions that are read in one go.
 const STRETCH: u64 = 16 * TILE_WIDTH as u64;
 
 /// Rows without a place in the log that are looked at.
 const STRAYS: usize = 10_000;
-
-/// Checkpoints that are read in one go.
-const CHECKPOINTS: usize = 1_000;
 
 /// What is to be believed, and where to begin.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +55,8 @@ pub struct VerifyOptions {
     /// One up to which all was found right before: it begins with the events after it. What
     /// became of those before since then is not looked at.
     pub from: Option<SignedCheckpoint>,
+    /// How many witnesses are to have cosigned the log, and which.
+    pub witnesses: Option<Witnesses>,
 }
 
 /// How far a verification has come.
@@ -85,6 +90,9 @@ pub struct Report {
     /// The largest size for which a checkpoint that a believed key signed has the log's
     /// root: what comes after it nobody has vouched for yet.
     pub signed: Option<u64>,
+    /// The largest size of a checkpoint that as many witnesses have cosigned as were asked
+    /// for, and when the last of them did; `None` too if none were asked for.
+    pub witnessed: Option<(u64, Timestamp)>,
     /// What is wrong, by position. Empty if nothing is.
     pub findings: Vec<Finding>,
     /// Findings beyond those that are listed.
@@ -106,7 +114,9 @@ pub async fn verify(
     let keys = believed(&options, &standing)?;
     let edge = begin(ledger, &standing, options.from.as_ref()).await?;
     let since: Vec<_> = options.since.iter().chain(&options.from).cloned().collect();
-    let mut heads = heads(ledger, &standing, &keys, &since, &mut findings).await?;
+    let mut witnessing = Witnessing::new(options.witnesses);
+    let mut heads = heads(ledger, &standing, &keys, &since, &mut witnessing, &mut findings).await?;
+    witnessing.judge(standing.size, Timestamp::now(), &mut findings);
     heads.retain(|head| head.size >= edge.size());
     let covered = removals::covered(store.as_ref(), ledger, &keys, &mut Vec::new()).await?;
     let mut stretch = read(ledger, edge.size(), standing.size).await?;
@@ -129,7 +139,9 @@ pub async fn verify(
     let mut unbelieved = Vec::new();
     let covered = removals::covered(store.as_ref(), ledger, &keys, &mut unbelieved).await?;
     walk.add(unbelieved);
-    Ok(walk.report(standing.root, &covered))
+    let mut report = walk.report(standing.root, &covered);
+    report.witnessed = witnessing.last();
+    Ok(report)
 }
 
 /// The log's edge where verification begins: that before the tile that a checkpoint ends in.
@@ -159,84 +171,6 @@ fn believed(options: &VerifyOptions, standing: &Standing) -> Result<Vec<Verifier
         })
     };
     standing.keys.iter().map(parse).collect()
-}
-
-/// Checks the signatures of all checkpoints; answers the heads to be compared, smallest
-/// first.
-async fn heads(
-    ledger: &dyn Ledger,
-    standing: &Standing,
-    keys: &[VerifierKey],
-    since: &[SignedCheckpoint],
-    findings: &mut Findings,
-) -> Result<Vec<Head>> {
-    let mut heads = Vec::new();
-    for given in since {
-        let head = given.head();
-        match given.verify(keys) {
-            Ok(()) => heads.push(Head { size: head.size, root: head.root, kept: false }),
-            Err(fault) => findings.add(Finding {
-                kind: FindingKind::Forged,
-                position: None,
-                event: None,
-                what: format!("the checkpoint of size {} that was given: {fault}", head.size),
-            }),
-        }
-    }
-    let mut from = 0;
-    loop {
-        let kept = ledger.checkpoints(from, CHECKPOINTS).await?;
-        let Some(last) = kept.last() else { break };
-        from = last.size + 1;
-        for one in &kept {
-            let parsed = one.note.parse::<SignedCheckpoint>();
-            let checked = parsed.and_then(|signed| signed.verify(keys).map(|()| signed));
-            match checked {
-                Ok(signed) if signed.head().size == one.size => {
-                    heads.push(Head { size: one.size, root: signed.head().root, kept: true });
-                }
-                other => findings.add(Finding {
-                    kind: FindingKind::Forged,
-                    position: None,
-                    event: None,
-                    what: match other {
-                        Ok(signed) => format!(
-                            "the checkpoint of size {} is listed as that of size {}",
-                            signed.head().size,
-                            one.size
-                        ),
-                        Err(fault) => format!("the checkpoint of size {}: {fault}", one.size),
-                    },
-                }),
-            }
-        }
-    }
-    heads.sort_by_key(|head| head.size);
-    let longest = |kept: bool| {
-        let sizes = heads.iter().filter(|head| head.kept == kept).map(|head| head.size);
-        sizes.max().filter(|size| *size > standing.size)
-    };
-    match (longest(true), longest(false)) {
-        (Some(signed), _) => findings.add(Finding {
-            kind: FindingKind::CutOff,
-            position: Some(standing.size),
-            event: None,
-            what: format!("the log ends at {}, and {signed} events were signed", standing.size),
-        }),
-        (None, Some(given)) => findings.add(Finding {
-            kind: FindingKind::RolledBack,
-            position: Some(standing.size),
-            event: None,
-            what: format!(
-                "the log and all that it has signed end at {}, and a checkpoint of {given} events was \
-                 given: it went back to an older state",
-                standing.size
-            ),
-        }),
-        (None, None) => {}
-    }
-    heads.retain(|head| head.size <= standing.size);
-    Ok(heads)
 }
 
 /// Reads a stretch of the log: rows, and all tiles over them.

@@ -4,16 +4,14 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
+use crate::command;
 use crate::error::{Error, ErrorKind, Result};
 use crate::private::make_private_directory_of;
 
@@ -24,9 +22,6 @@ const BEFORE: &str = "ANNALS+MASTER+KEY+";
 const WRAPPED: u8 = 1;
 
 const NONCE_BYTES: usize = 24;
-
-/// How long a command may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bytes of a wrapped key, at most.
 pub(super) const MAX_WRAPPED: usize = 4096;
@@ -152,32 +147,15 @@ impl MasterKey {
 
 /// Lets the command do its part.
 async fn run(command: &str, what: &str, input: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    let doing = || format!("{what} the key of a subject with the command of the master key");
-    let away = |found: String| Error::new(ErrorKind::Away, doing(), found);
-    let work = async {
-        let mut child = tokio::process::Command::new("sh")
-            .args(["-c", &format!("{command} {what}")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let mut said = Zeroizing::new(Vec::with_capacity(2 * MAX_WRAPPED));
-        if let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) {
-            let line = Zeroizing::new(format!("{}\n", STANDARD.encode(input)));
-            // One that reads nothing says why by its end.
-            let _ = stdin.write_all(line.as_bytes()).await;
-            drop(stdin);
-            stdout.take(2 * MAX_WRAPPED as u64).read_to_end(&mut said).await?;
-        }
-        Ok::<_, io::Error>((said, child.wait().await?))
+    let away = |found: String| {
+        let doing = format!("{what} the key of a subject with the command of the master key");
+        Error::new(ErrorKind::Away, doing, found)
     };
-    let ran = tokio::time::timeout(PATIENCE, work).await;
-    let (said, status) = ran
-        .map_err(|_| away(format!("no answer within {} s", PATIENCE.as_secs())))?
-        .map_err(|error| away(error.to_string()))?;
-    if !status.success() {
-        return Err(away(format!("it ended with {status}")));
-    }
+    let line = Zeroizing::new(format!("{}\n", STANDARD.encode(input)));
+    let most = 2 * MAX_WRAPPED;
+    let mut said = Zeroizing::new(Vec::with_capacity(most));
+    let command = format!("{command} {what}");
+    command::run(&command, line.as_bytes(), &mut said, most as u64).await.map_err(away)?;
     let text = said.trim_ascii();
     let bytes = STANDARD.decode(text).map_err(|_| away("it did not print base64".to_owned()))?;
     if bytes.is_empty() || bytes.len() > MAX_WRAPPED {

@@ -77,6 +77,12 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     async fn checkpoints(&self, from: u64, limit: usize) -> Result<Vec<Kept>>;
+
+    /// The checkpoints that were kept last, greatest first, up to `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn last_checkpoints(&self, limit: usize) -> Result<Vec<Kept>>;
 }
 
 /// Makes a checkpoint of a log as it stands, or none. It may be called again when the

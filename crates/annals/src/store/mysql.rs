@@ -293,6 +293,11 @@ impl Ledger for MysqlStore {
         let work = move |pool| ledger::checkpoints(pool, from, limit);
         self.server().await?.brief("read the checkpoints of", work).await
     }
+
+    async fn last_checkpoints(&self, limit: usize) -> Result<Vec<Kept>> {
+        let work = move |pool| ledger::last_checkpoints(pool, limit);
+        self.server().await?.brief("read the checkpoints of", work).await
+    }
 }
 
 #[async_trait]

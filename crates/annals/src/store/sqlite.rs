@@ -305,6 +305,12 @@ impl Ledger for SqliteStore {
             move |reader: &mut rusqlite::Connection| ledger::checkpoints(reader, from, limit);
         reader.call("read the checkpoints of", work).await
     }
+
+    async fn last_checkpoints(&self, limit: usize) -> Result<Vec<Kept>> {
+        let reader = self.reader().await?;
+        let work = move |reader: &mut rusqlite::Connection| ledger::last_checkpoints(reader, limit);
+        reader.call("read the checkpoints of", work).await
+    }
 }
 
 #[async_trait]

@@ -24,11 +24,13 @@ pub enum FindingKind {
     RolledBack,
     /// A hash, a checkpoint or a signature is not what the log's own would be.
     Forged,
+    /// Fewer witnesses than were asked for have cosigned it, or not for too long.
+    Unwitnessed,
 }
 
 impl FindingKind {
-    /// Its name: `changed`, `removed`, `inserted`, `reordered`, `cut_off`, `rolled_back`
-    /// or `forged`.
+    /// Its name: `changed`, `removed`, `inserted`, `reordered`, `cut_off`, `rolled_back`,
+    /// `forged` or `unwitnessed`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -39,6 +41,7 @@ impl FindingKind {
             Self::CutOff => "cut_off",
             Self::RolledBack => "rolled_back",
             Self::Forged => "forged",
+            Self::Unwitnessed => "unwitnessed",
         }
     }
 }

@@ -353,6 +353,7 @@ impl Walk {
         let mut findings = self.findings.listed;
         findings.sort_by_key(|finding| (finding.position, finding.kind));
         Report {
+            witnessed: None,
             size: self.size,
             from: self.from,
             root,

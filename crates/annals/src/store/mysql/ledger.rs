@@ -250,6 +250,16 @@ pub(super) async fn checkpoints(pool: Pool, from: u64, limit: usize) -> Result<V
     rows.iter().map(kept).collect()
 }
 
+pub(super) async fn last_checkpoints(pool: Pool, limit: usize) -> Result<Vec<Kept>, Failure> {
+    let mut connection = pool.connect().await?;
+    let read = connection.query(
+        "SELECT size, signed_at, note FROM annals_log_checkpoints ORDER BY size DESC LIMIT ?",
+    );
+    let rows = read.bind(number(limit as u64)).fetch_all(&mut *connection).await?;
+    connection.commit().await?;
+    rows.iter().map(kept).collect()
+}
+
 /// A checkpoint from the three columns of a row.
 fn kept(row: &MySqlRow) -> Result<Kept, Failure> {
     let size = row.try_get::<i64, _>(0)?.unsigned_abs();

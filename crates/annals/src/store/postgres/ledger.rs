@@ -186,6 +186,16 @@ pub(super) async fn checkpoints(pool: Pool, from: u64, limit: usize) -> Result<V
     Ok(rows.iter().map(|row| kept(row, 0)).collect::<sqlx::Result<_>>()?)
 }
 
+pub(super) async fn last_checkpoints(pool: Pool, limit: usize) -> Result<Vec<Kept>, Failure> {
+    let mut connection = pool.connect().await?;
+    let read = connection.query(
+        "SELECT size, signed_at, note FROM annals_log_checkpoints ORDER BY size DESC LIMIT $1",
+    );
+    let rows = read.bind(number(limit as u64)).fetch_all(&mut *connection).await?;
+    connection.commit().await?;
+    Ok(rows.iter().map(|row| kept(row, 0)).collect::<sqlx::Result<_>>()?)
+}
+
 /// A checkpoint from three columns of a row.
 fn kept(row: &PgRow, first: usize) -> sqlx::Result<Kept> {
     Ok(Kept {

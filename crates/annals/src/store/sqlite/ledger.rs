@@ -239,6 +239,17 @@ pub(super) fn checkpoints(
     Ok(rows)
 }
 
+pub(super) fn last_checkpoints(
+    connection: &mut Connection,
+    limit: usize,
+) -> Result<Vec<Kept>, Failure> {
+    let mut read = connection.prepare_cached(
+        "SELECT size, signed_at, note FROM annals_log_checkpoints ORDER BY size DESC LIMIT ?1",
+    )?;
+    let rows = read.query_map([limit], kept)?.collect::<rusqlite::Result<_>>()?;
+    Ok(rows)
+}
+
 fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
     let micros: i64 = row.get(1)?;
     Ok(Kept {
