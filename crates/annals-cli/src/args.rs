@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     attach, checkpoint, config, doctor, erase, export_log, failed, history, hold, index, init, log,
-    migrate, prove, prune, query, record, recover, serve, stats, subject, tail, up, verify,
-    witness, work,
+    migrate, prove, prune, query, record, recover, retention, serve, stats, subject, tail, up,
+    verify, witness, work,
 };
 use crate::demo;
 
@@ -117,6 +117,9 @@ pub(crate) enum Command {
     Recover(recover::Recover),
     /// Remove old events
     Prune(prune::Prune),
+    /// Remove what is older than the rules of the configuration keep it
+    #[command(subcommand)]
+    Retention(retention::Retention),
     /// Keep events from being removed by anybody
     #[command(subcommand)]
     Hold(hold::Hold),

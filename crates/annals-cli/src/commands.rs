@@ -18,6 +18,7 @@ pub(crate) mod prune;
 pub(crate) mod query;
 pub(crate) mod record;
 pub(crate) mod recover;
+pub(crate) mod retention;
 pub(crate) mod serve;
 pub(crate) mod stats;
 pub(crate) mod subject;
@@ -48,6 +49,7 @@ pub(crate) async fn run(command: Command, session: Session) -> Result<(), Failur
         Command::Hold(hold) => hold.run(&session).await,
         Command::Recover(recover) => recover.run(&session).await,
         Command::Prune(prune) => prune.run(&session).await,
+        Command::Retention(retention) => retention.run(&session).await,
         Command::Erase(erase) => erase.run(&session).await,
         Command::Subject(subject) => subject.run(&session).await,
         Command::Verify(verify) => verify.run(&session).await,

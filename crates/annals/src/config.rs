@@ -10,6 +10,7 @@ mod fault;
 mod file;
 mod laravel;
 mod load;
+mod rules;
 mod setting;
 mod suggest;
 mod template;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::capture::{AuditOptions, Delivery, WhenFull};
+use crate::retention::Policy;
 use crate::worker::WorkerOptions;
 
 pub use envfile::EnvFile;
@@ -77,6 +79,8 @@ pub struct Config {
     pub log: LogSettings,
     /// How personal fields are sealed.
     pub seal: SealSettings,
+    /// Which events go when, by rules.
+    pub retention: RetentionSettings,
     /// The age at which `up` prunes daily, and the default of `annals prune`.
     pub prune_older_than: Option<Duration>,
     /// Every setting with its value and origin, in the table's order.
@@ -139,6 +143,16 @@ pub struct SealSettings {
     pub key_file: Option<PathBuf>,
     /// The command in its place.
     pub key_command: Option<String>,
+}
+
+/// How long events are kept, by rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetentionSettings {
+    /// The rules; none of them if the configuration has none.
+    pub policy: Policy,
+    /// Where what goes is archived first.
+    pub archive: Option<PathBuf>,
 }
 
 /// The variable that holds the private key of the log itself. It is no setting: nothing

@@ -24,6 +24,7 @@ pub mod log;
 #[cfg(feature = "proof")]
 pub mod proof;
 pub mod query;
+pub mod retention;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub mod roles;
 #[cfg(feature = "seal")]

@@ -28,6 +28,7 @@ mod paging;
 pub mod postgres;
 mod prune;
 mod record;
+mod retain;
 mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -51,8 +52,10 @@ use crate::url::without_secrets;
 
 use hold::Hold;
 pub use ledger::{Columns, Held, Kept, KeptRemoval, Ledger, LedgerRow, Sign, Signing, Standing};
+pub(crate) use prune::{Going, announce, yield_to_appends};
 pub use prune::{PRUNED, Prune, Pruned, SignRemoval, prune};
 pub use record::Record;
+pub use retain::{Month, Retain, Spot, Surveyed};
 #[cfg(any(feature = "proof", feature = "seal"))]
 pub(crate) use system::{append_system_event, system_event};
 pub use vault::{SubjectKey, Vault, Whose};
@@ -186,6 +189,14 @@ pub trait Store: Appender {
     fn vault(&self) -> Result<&dyn Vault> {
         Err(vault::without_vault(self.url()))
     }
+
+    /// What retention by rules looks at and removes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if nothing is removed from this kind of store by rules.
+    fn retain(&self) -> Result<&dyn Retain> {
+        Err(retain::without_retention(self.url()))
+    }
 }
 
 /// What a queue wants done in the transaction that stores its events.
@@ -280,6 +291,13 @@ pub struct Removed {
     pub events: u64,
     /// Bytes of those events as encoded.
     pub bytes: u64,
+}
+
+impl Removed {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.events += more.events;
+        self.bytes += more.bytes;
+    }
 }
 
 /// Opens the store that a URL names.

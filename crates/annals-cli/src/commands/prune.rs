@@ -84,7 +84,11 @@ impl Prune {
 }
 
 /// Names the holds that keep what is as old.
-async fn tell_of_holds(session: &Session, store: &dyn Store, held: u64) -> Result<(), Failure> {
+pub(crate) async fn tell_of_holds(
+    session: &Session,
+    store: &dyn Store,
+    held: u64,
+) -> Result<(), Failure> {
     if held == 0 || session.out.json() {
         return Ok(());
     }
@@ -96,7 +100,7 @@ async fn tell_of_holds(session: &Session, store: &dyn Store, held: u64) -> Resul
     Ok(())
 }
 
-fn cut_short(name: &str, so_far: Removed) -> Failure {
+pub(crate) fn cut_short(name: &str, so_far: Removed) -> Failure {
     let removed = plural(so_far.events, "event");
     Failure::failed(format!("{name}: stopped after {removed} were removed"))
         .hint("run it again to go on")

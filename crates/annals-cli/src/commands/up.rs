@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use annals::Timestamp;
-use annals::config::{Flag, Origin};
+use annals::config::{Flag, Origin, RetentionSettings};
 use annals::proof::Signer;
 use annals::store::{self, Prune};
 use annals::worker::WorkerOptions;
@@ -11,7 +11,7 @@ use clap::Args;
 use tokio::sync::oneshot;
 
 use super::serve::{bind, tell};
-use super::{prune, work};
+use super::{prune, retention, work};
 use crate::args::push;
 use crate::failure::Failure;
 use crate::render::size::plural;
@@ -61,11 +61,7 @@ impl Up {
             drop(stop);
             stop_worker.stop();
         });
-        let pruner = tokio::spawn(prune_daily(
-            session.config.store.clone(),
-            session.config.prune_older_than,
-            session.signer().await?,
-        ));
+        let pruner = tokio::spawn(Pruning::of(session, session.signer().await?).daily());
         let begun = Instant::now();
         // A worker that leaves, for whatever reason, takes the rest along:
         // whoever supervises `up` starts both anew.
@@ -113,33 +109,68 @@ fn options(session: &Session) -> WorkerOptions {
     options
 }
 
-/// Prunes once now and then every day, if that is wanted. A store that is away now
-/// is asked again: it keeps nobody from starting.
-async fn prune_daily(url: String, older_than: Option<Duration>, signer: Option<Signer>) {
-    let Some(age) = older_than.filter(|_| !url.starts_with("file:")) else {
-        return;
-    };
-    loop {
-        let pruned = async {
-            let store = store::open(&url).await?;
-            let mut wanted = Prune::before(Timestamp::now().before(age)).by(prune::by());
-            if let Some(signer) = &signer {
-                wanted = wanted.signed_by(signer);
-            }
-            store::prune(&*store, &wanted, |_| ()).await
-        };
-        let pause = match pruned.await {
-            Ok(pruned) => {
-                if pruned.removed.events > 0 {
-                    tracing::info!("pruned {}", plural(pruned.removed.events, "event"));
+/// What goes every day.
+struct Pruning {
+    url: String,
+    older_than: Option<Duration>,
+    retention: RetentionSettings,
+    signer: Option<Signer>,
+}
+
+impl Pruning {
+    fn of(session: &Session, signer: Option<Signer>) -> Self {
+        let config = &session.config;
+        Self {
+            url: config.store.clone(),
+            older_than: config.prune_older_than,
+            retention: config.retention.clone(),
+            signer,
+        }
+    }
+
+    /// Prunes once now and then every day, if that is wanted. A store that is away now
+    /// is asked again: it keeps nobody from starting.
+    async fn daily(self) {
+        let by_rules = !self.retention.policy.rules().is_empty();
+        if self.url.starts_with("file:") || !by_rules && self.older_than.is_none() {
+            return;
+        }
+        loop {
+            let pause = match self.once().await {
+                Ok(told) => {
+                    told.iter().for_each(|told| tracing::info!("{told}"));
+                    DAY
                 }
-                DAY
-            }
-            Err(error) => {
-                tracing::warn!("cannot prune, trying again in an hour: {error}");
-                HOUR
-            }
-        };
-        tokio::time::sleep(pause).await;
+                Err(error) => {
+                    tracing::warn!("cannot prune, trying again in an hour: {error}");
+                    HOUR
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Says what was removed.
+    async fn once(&self) -> annals::Result<Vec<String>> {
+        let store = store::open(&self.url).await?;
+        if let (Some(signer), [_, ..]) = (&self.signer, self.retention.policy.rules()) {
+            let applied = retention::apply_once(signer, &*store, &self.retention, |_| ()).await?;
+            let rules = self.retention.policy.rules().iter().zip(applied);
+            let removed = rules.filter(|(_, applied)| applied.removed.events > 0);
+            return Ok(removed
+                .map(|(rule, applied)| retention::sentence(rule, applied.removed))
+                .collect());
+        }
+        let Some(age) = self.older_than else { return Ok(Vec::new()) };
+        let mut wanted = Prune::before(Timestamp::now().before(age)).by(prune::by());
+        if let Some(signer) = &self.signer {
+            wanted = wanted.signed_by(signer);
+        }
+        let pruned = store::prune(&*store, &wanted, |_| ()).await?;
+        let events = pruned.removed.events;
+        Ok((events > 0)
+            .then(|| format!("pruned {}", plural(events, "event")))
+            .into_iter()
+            .collect())
     }
 }

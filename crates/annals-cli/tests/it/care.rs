@@ -1,7 +1,7 @@
 use annals::transport::Want;
 use serde_json::Value;
 
-use crate::installation::{Installation, TRAIL, encoded, wait};
+use crate::installation::{Installation, TRAIL, encoded, signal, wait};
 
 /// Buries what is in the queue, as a worker does with events it cannot store.
 fn bury(here: &Installation, reason: &str) {
@@ -181,4 +181,56 @@ fn doctor_says_what_is_wrong_and_exits_3() {
         let finding: Value = serde_json::from_str(line).unwrap();
         assert!(["ok", "warn", "fail"].contains(&finding["verdict"].as_str().unwrap()));
     }
+}
+
+#[test]
+fn rules_remove_what_they_say_and_up_does_it_too() {
+    let here = Installation::new();
+    let refused = here.run(&["retention", "plan"]);
+    assert_eq!(refused.status, 2);
+    assert!(refused.stderr.contains("has no rules of retention"), "{refused:?}");
+    let event = |action: &str, day: &str, number: u32| {
+        format!(
+            r#"{{"occurred_at":"{day}T10:00:00Z","source_id":"{action}{day}{number}","action":"{action}","entity":{{"type":"user","id":"1"}}}}"#
+        )
+    };
+    let rules = "[[retention.rule]]\nname = \"sign-ins\"\naction = \"login\"\nkeep = \"90d\"\n\
+                 [[retention.rule]]\nname = \"rest\"\npreset = \"sox\"\n";
+    here.write("annals.toml", rules);
+    let all = [
+        event("login", "2024-01-01", 1),
+        event("login", "2024-01-02", 1),
+        event("saved", "2024-01-02", 1),
+        event("saved", "2012-01-02", 1),
+    ];
+    here.store(&all.each_ref().map(String::as_str));
+    let scope = ["hold", "add", "--entity", "user:2", "--reason", "a case"];
+    here.ok(&scope);
+    let plan = here.ok(&["retention", "plan"]);
+    let lines: Vec<Vec<&str>> =
+        plan.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[1][..2], ["sign-ins", "90d"], "{plan}");
+    assert_eq!((lines[1][4], lines[2][4]), ("2", "1"), "{plan}");
+    let json: Value = serde_json::from_str(&here.ok(&["retention", "plan", "--json"])).unwrap();
+    assert_eq!(json["rules"][0]["would_remove"]["events"], 2);
+    assert_eq!(here.ok(&["query", "--entity", "user:1"]).lines().count(), 4);
+
+    let applied = here.ok(&["retention", "apply"]);
+    assert!(applied.starts_with("sign-ins: removed 2 events ("), "{applied}");
+    assert!(applied.contains("rest: removed 1 event ("), "{applied}");
+    assert_eq!(here.ok(&["query", "--entity", "user:1"]).lines().count(), 1);
+    let told = here.ok(&["query", "--action", "annals.pruned", "--json"]);
+    assert!(told.contains(r#""rule":"rest""#) && told.contains(r#""rule":"sign-ins""#), "{told}");
+    here.ok(&["verify"]);
+    assert!(here.ok(&["retention", "apply"]).contains("rest: removed 0 events"));
+
+    here.store(&[&event("login", "2024-02-02", 1)]);
+    let mut up = here.command(&["up", "--listen", "127.0.0.1:0"]).spawn().unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while here.ok(&["query", "--entity", "user:1"]).lines().count() > 1 {
+        assert!(std::time::Instant::now() < until);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    signal(&up, rustix::process::Signal::TERM);
+    assert!(up.wait().unwrap().success());
 }

@@ -66,7 +66,9 @@ BEGIN
             ('FUNCTION', 'annals_destroy_subject_key', 'EXECUTE', 'annals_prune'),
             ('FUNCTION', 'annals_prune_plan', 'EXECUTE', 'annals_prune'),
             ('FUNCTION', 'annals_prune_partition', 'EXECUTE', 'annals_prune'),
-            ('FUNCTION', 'annals_prune', 'EXECUTE', 'annals_prune')
+            ('FUNCTION', 'annals_prune', 'EXECUTE', 'annals_prune'),
+            ('FUNCTION', 'annals_prune_month', 'EXECUTE', 'annals_prune'),
+            ('FUNCTION', 'annals_prune_events', 'EXECUTE', 'annals_prune')
         ) AS grants (kind, object, rights, role)
         WHERE EXISTS (SELECT FROM pg_class c WHERE c.relname = object AND c.relnamespace = home::regnamespace)
             OR EXISTS (SELECT FROM pg_proc p WHERE p.proname = object AND p.pronamespace = home::regnamespace)

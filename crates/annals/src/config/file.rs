@@ -7,10 +7,15 @@ use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Origin};
 use super::load::Layer;
+use super::rules;
 use super::setting::{SETTINGS, Setting};
 use super::suggest::closest;
 use super::value::Given;
 use crate::error::{Error, ErrorKind, Result};
+use crate::retention::Policy;
+
+/// The rules of retention, which are no settings: tables, and any number of them.
+const RULES: &str = "retention.rule";
 
 /// Bytes of a configuration file, at most.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -43,9 +48,11 @@ impl ConfigFile {
         Ok(Self { name, text })
     }
 
-    /// What the file sets; what it sets wrongly is added to `faults`.
-    pub(super) fn layer(&self, faults: &mut Vec<Fault>) -> Layer {
-        let mut read = Reader { file: self, broken: Vec::new(), layer: Vec::new(), faults };
+    /// What the file sets, and its rules of retention; what it sets wrongly is added to
+    /// `faults`.
+    pub(super) fn layer(&self, faults: &mut Vec<Fault>) -> (Layer, Policy) {
+        let (layer, policy) = (Vec::new(), Policy::default());
+        let mut read = Reader { file: self, broken: Vec::new(), layer, policy, faults };
         let (table, errors) = DeTable::parse_recoverable(&self.text);
         for error in errors {
             let line = read.line(error.span().map_or(0, |span| span.start));
@@ -57,7 +64,7 @@ impl ConfigFile {
             read.faults.push(fault);
         }
         read.table("", table.get_ref());
-        read.layer
+        (read.layer, read.policy)
     }
 }
 
@@ -66,13 +73,13 @@ struct Reader<'a> {
     /// Lines that are not TOML; what the parser makes of them is not reported.
     broken: Vec<usize>,
     layer: Layer,
+    policy: Policy,
     faults: &'a mut Vec<Fault>,
 }
 
 impl Reader<'_> {
     fn line(&self, offset: usize) -> usize {
-        let before = &self.file.text.as_bytes()[..offset.min(self.file.text.len())];
-        before.iter().filter(|byte| **byte == b'\n').count() + 1
+        line_of(self.file, offset)
     }
 
     fn at(&self, line: usize) -> Origin {
@@ -94,6 +101,11 @@ impl Reader<'_> {
                 (Some(setting), value) => {
                     let origin = self.at(line);
                     self.layer.push((setting, origin, given(value)));
+                }
+                (None, DeValue::Array(tables)) if key == RULES => {
+                    let file = self.file;
+                    let at = |offset| Origin::File(file.name.clone(), line_of(file, offset));
+                    self.policy = rules::policy(tables, &at, self.faults);
                 }
                 (None, DeValue::Table(inner)) if is_section(&key) => self.table(&key, inner),
                 (None, value) => self.unknown(&key, line, value),
@@ -118,6 +130,11 @@ impl Reader<'_> {
         let origin = self.at(line);
         self.faults.push(Fault::new(origin, what));
     }
+}
+
+fn line_of(file: &ConfigFile, offset: usize) -> usize {
+    let before = &file.text.as_bytes()[..offset.min(file.text.len())];
+    before.iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
 /// The setting of another section that has the same last name.

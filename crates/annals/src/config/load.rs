@@ -12,9 +12,10 @@ use super::suggest::closest;
 use super::value::{Given, Value, shown, validate};
 use super::{
     CaptureSettings, Config, IngestSettings, LOG_KEY, LogSettings, MASTER_KEY, Resolved,
-    SealSettings, Sources,
+    RetentionSettings, SealSettings, Sources,
 };
 use crate::capture::{Delivery, WhenFull};
+use crate::retention::Policy;
 use crate::url::without_secrets;
 use crate::worker::WorkerOptions;
 
@@ -36,8 +37,11 @@ impl Config {
         let mut given = flags(sources, &mut faults);
         let variables = variables(sources, &mut faults);
         given.extend(environment(&variables, &mut warnings));
+        let mut policy = Policy::default();
         if let Some(file) = &sources.file {
-            given.extend(file.layer(&mut faults));
+            let (layer, rules) = file.layer(&mut faults);
+            given.extend(layer);
+            policy = rules;
         }
         given.extend(laravel::layer(&variables, &mut warnings));
         let mut values: Vec<Option<(Value, Origin)>> = vec![None; SETTINGS.len()];
@@ -56,7 +60,16 @@ impl Config {
                 }
             }
         }
-        let config = Values(values).config(warnings, &mut faults);
+        let mut config = Values(values).config(warnings, &mut faults);
+        if let Some(setting) =
+            config.settings.iter().find(|one| one.setting.key == "prune.older_than")
+            && setting.value.is_some()
+            && !policy.rules().is_empty()
+        {
+            let what = "there are rules of retention too, of which one may say otherwise; leave one of the two out";
+            faults.push(Fault::new(setting.origin.clone(), format!("`prune.older_than`: {what}")));
+        }
+        config.retention.policy = policy;
         if faults.is_empty() {
             return Ok(config);
         }
@@ -202,6 +215,12 @@ impl Values {
                 witnesses: self.texts("log.witnesses"),
                 publish: self.texts("log.publish"),
                 publish_every: self.duration("log.publish_every").unwrap_or_default(),
+            },
+            retention: RetentionSettings {
+                policy: Policy::default(),
+                archive: Some(self.text("retention.archive"))
+                    .filter(|path| !path.is_empty())
+                    .map(PathBuf::from),
             },
             seal: SealSettings {
                 fields: self.texts("seal.fields"),

@@ -264,6 +264,12 @@ pub const SETTINGS: &[Setting] = &[
         "Events of one request, at most.",
     ),
     setting(
+        "retention.archive",
+        Kind::Path,
+        None,
+        "Where what goes by rules of retention is archived first; the rules are tables [[retention.rule]].",
+    ),
+    setting(
         "prune.older_than",
         Kind::Duration(MILLI, CENTURY),
         None,

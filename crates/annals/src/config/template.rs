@@ -4,6 +4,18 @@ use std::fmt::Write;
 
 use super::setting::{Kind, SETTINGS, Setting};
 
+/// A rule of retention, which is no setting.
+const RULE: &str = "
+# Rules say how long events are kept: the first that matches decides, and what none matches
+# is kept for ever. Of tenant, entity_type, action and tag any may be given, each one text
+# or a list; keep is a time or \"for ever\", or a preset: pci-dss, hipaa, sox.
+#
+#   [[retention.rule]]
+#   name = \"sign-ins\"
+#   action = [\"login\", \"logout\"]
+#   keep = \"90d\"
+";
+
 /// `annals.toml` with every setting, its meaning and its default, all of them
 /// commented out, so that the file changes nothing until it is edited.
 #[must_use]
@@ -20,6 +32,9 @@ pub fn template() -> String {
             // Writing into a string has no way to fail.
             let _ = write!(text, "\n[{own}]");
             section = own;
+        }
+        if section == "retention" {
+            text.push_str(RULE);
         }
         let comment = if setting.default.is_some() { "" } else { " Not set by default." };
         let _ = write!(text, "\n# {}{comment}\n# {name} = {}\n", setting.doc, example(setting));

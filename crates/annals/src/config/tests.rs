@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::retention::Keep;
 use crate::url::without_secrets;
 
 fn file(text: &str) -> Sources {
@@ -287,4 +288,47 @@ fn the_mapping_of_symfony_messages_goes_to_their_transports() {
     assert!(wrong.contains("expected PROPERTY=FIELD in quotes"), "{wrong}");
     let wrong = faults(&file("[symfony]\nmap = 'kind=entity.kind'\n"));
     assert!(wrong.contains("\"entity.kind\" is no field; use one of action"), "{wrong}");
+}
+
+#[test]
+fn rules_of_retention_are_tables() {
+    let text = "[retention]\narchive = 'old'\n\
+        [[retention.rule]]\nname = 'sign-ins'\naction = ['login', 'logout']\nkeep = '90d'\n\
+        [[retention.rule]]\nname = 'cards'\ntag = 'card'\npreset = 'pci-dss'\narchive = false\n\
+        [[retention.rule]]\nname = 'orders'\nentity_type = 'order'\ntenant = 'acme'\nkeep = '7y'\nat_hand = '30d'\n\
+        [[retention.rule]]\nname = 'rest'\nkeep = 'for ever'\n";
+    let retention = Config::load(&file(text)).unwrap().retention;
+    assert_eq!(retention.archive.unwrap(), std::path::Path::new("old"));
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let [sign_ins, cards, orders, rest] = retention.policy.rules() else { panic!() };
+    assert_eq!((&*sign_ins.name, sign_ins.keep), ("sign-ins", Keep::For(days(90))));
+    assert_eq!(sign_ins.actions, ["login", "logout"]);
+    assert_eq!((cards.keep, cards.at_hand), (Keep::For(days(366)), Some(days(92))));
+    assert!(cards.unarchived && !orders.unarchived);
+    assert_eq!((orders.keep, orders.at_hand), (Keep::For(days(2557)), Some(days(30))));
+    assert_eq!((&*rest.name, rest.keep), ("rest", Keep::ForEver));
+}
+
+#[test]
+fn what_is_wrong_with_rules_is_told_all_at_once_with_its_line() {
+    let text = "[[retention.rule]]\nname = 'a'\nkeep = 'long'\nactoin = 'x'\n\
+        [[retention.rule]]\nname = 'b'\npreset = 'gdpr'\ntag = 3\n";
+    let found = faults(&file(text));
+    for told in [
+        "annals.toml:3: `retention.rule.keep`: expected a time such as \"90d\"",
+        "annals.toml:4: unknown setting `retention.rule.actoin`; did you mean `action`?",
+        "annals.toml:7: `retention.rule.preset`: expected one of pci-dss, hipaa, sox",
+        "annals.toml:8: `retention.rule.tag`: expected a text in quotes",
+    ] {
+        assert!(found.contains(told), "{told}\n{found}");
+    }
+    let both = "[prune]\nolder_than = '1d'\n[[retention.rule]]\nname = 'a'\nkeep = '1d'\n";
+    assert!(faults(&file(both)).starts_with("annals.toml:2: `prune.older_than`: there are rules"));
+    let never = "[[retention.rule]]\nname = 'a'\nkeep = '1d'\n[[retention.rule]]\nname = 'b'\nkeep = '1d'\n";
+    assert!(
+        faults(&file(never)).contains("\"b\" never matches, since \"a\" before it matches all")
+    );
+    assert!(
+        faults(&file("[retention]\nrule = 'a'\n")).contains("unknown setting `retention.rule`")
+    );
 }

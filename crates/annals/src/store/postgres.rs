@@ -15,6 +15,7 @@ mod ledger;
 mod partitions;
 mod prune;
 mod read;
+mod retain;
 mod rows;
 mod tiles;
 mod vault;
@@ -30,8 +31,9 @@ use self::append::Memory;
 use self::walk::Walk;
 use super::hold::Hold;
 use super::{
-    Along, Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, PrunePlan, Record,
-    Removed, Sign, Signing, Standing, Store, StoreStats, Stored, SubjectKey, Vault, Whose,
+    Along, Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, Month, PrunePlan,
+    Record, Removed, Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored, SubjectKey,
+    Surveyed, Vault, Whose,
 };
 use crate::error::{ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
@@ -48,6 +50,7 @@ static SCHEMA: Schema = Schema {
         include_str!("../../migrations/postgres/store_2.sql"),
         include_str!("../../migrations/postgres/store_3.sql"),
         include_str!("../../migrations/postgres/store_4.sql"),
+        include_str!("../../migrations/postgres/store_5.sql"),
     ],
 };
 
@@ -230,6 +233,40 @@ impl Store for PostgresStore {
 
     fn vault(&self) -> Result<&dyn Vault> {
         Ok(self)
+    }
+
+    fn retain(&self) -> Result<&dyn Retain> {
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl Retain for PostgresStore {
+    async fn survey(
+        &self,
+        after: Option<Spot>,
+        before: Timestamp,
+        below: u64,
+        tags: bool,
+        limit: usize,
+    ) -> Result<Vec<Surveyed>> {
+        let work = move |pool| retain::survey(pool, after, before, below, tags, limit);
+        self.server().await?.call("look for what is old in", work).await
+    }
+
+    async fn months(&self) -> Result<Vec<Month>> {
+        self.server().await?.call("look for the months of", retain::months).await
+    }
+
+    async fn remove_month(&self, month: &Month, below: u64) -> Result<Option<Removed>> {
+        let name = month.name.clone();
+        let work = move |pool| retain::remove_month(pool, name, below);
+        self.server().await?.call("prune", work).await
+    }
+
+    async fn remove(&self, events: &[Spot]) -> Result<Removed> {
+        let events = events.to_vec();
+        self.server().await?.call("prune", move |pool| retain::remove(pool, events)).await
     }
 }
 

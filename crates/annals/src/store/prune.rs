@@ -90,37 +90,60 @@ pub async fn prune(
     if plan.events == 0 {
         return Ok(Pruned { plan, removed, event: None });
     }
-    let event = announce(store, prune, &plan).await?;
+    let positions = store.prune_list(before, plan.below).await?;
+    let going =
+        Going { rule: None, before, below: plan.below, bytes: plan.bytes, positions: &positions };
+    let event = announce(store, &going, prune.by.as_ref(), prune.signer).await?;
     loop {
         let began = Instant::now();
         let step = store.prune_step(before, plan.below, STEP).await?;
         if step.events == 0 {
             return Ok(Pruned { plan, removed, event: Some(event) });
         }
-        removed.events += step.events;
-        removed.bytes += step.bytes;
+        removed.add(step);
         progress(removed);
-        // Half of the time is the appenders'.
-        sleep(began.elapsed().clamp(Duration::from_millis(1), Duration::from_millis(250))).await;
+        yield_to_appends(began).await;
     }
 }
 
-/// Lists what is about to go, has that signed, and tells of it in the trail.
-async fn announce(store: &dyn Store, prune: &Prune<'_>, plan: &PrunePlan) -> Result<EventId> {
+/// Half of the time is the appenders'.
+pub(crate) async fn yield_to_appends(began: Instant) {
+    sleep(began.elapsed().clamp(Duration::from_millis(1), Duration::from_millis(250))).await;
+}
+
+/// What is about to go.
+pub(crate) struct Going<'a> {
+    /// By which rule.
+    pub(crate) rule: Option<&'a str>,
+    /// What occurred before this.
+    pub(crate) before: Timestamp,
+    /// The log's size.
+    pub(crate) below: u64,
+    /// Bytes of the events as encoded.
+    pub(crate) bytes: u64,
+    /// Which ones.
+    pub(crate) positions: &'a Positions,
+}
+
+/// Has the list of what is about to go signed, keeps it, and tells of it in the trail.
+pub(crate) async fn announce(
+    store: &dyn Store,
+    going: &Going<'_>,
+    by: Option<&Actor>,
+    signer: Option<&dyn SignRemoval>,
+) -> Result<EventId> {
     let doing = || format!("prune {}", store.url());
-    let positions = store.prune_list(prune.before, plan.below).await?;
-    if positions.runs().len() > RUNS {
-        let found = format!(
-            "what goes lies in {} places that do not touch; at most {RUNS} go at once",
-            positions.runs().len()
-        );
+    let runs = going.positions.runs().len();
+    if runs > RUNS {
+        let found =
+            format!("what goes lies in {runs} places that do not touch; at most {RUNS} go at once");
         return Err(Error::new(ErrorKind::Usage, doing(), found)
             .hint("begin with what is older: give a longer --older-than first"));
     }
-    let event = intent(prune, plan, &positions)?;
-    let removal = Removal::new(event.id, plan.below, &positions);
+    let event = intent(going, by)?;
+    let removal = Removal::new(event.id, going.below, going.positions);
     let ledger = store.ledger()?;
-    let note = match prune.signer {
+    let note = match signer {
         Some(signer) => Some(signer.sign_removal(&removal).await?),
         None if ledger.standing().await?.keys.is_empty() => None,
         None => {
@@ -129,15 +152,18 @@ async fn announce(store: &dyn Store, prune: &Prune<'_>, plan: &PrunePlan) -> Res
                 .hint("prune where the log's key is, or hand Prune a Signer"));
         }
     };
-    ledger.keep_removal(event.id, KeptRemoval { positions: positions.encode(), note }).await?;
+    let positions = going.positions.encode();
+    ledger.keep_removal(event.id, KeptRemoval { positions, note }).await?;
     append_system_event(store, &event).await?;
     Ok(event.id)
 }
 
-/// The event that tells of a prune.
-fn intent(prune: &Prune<'_>, plan: &PrunePlan, positions: &Positions) -> Result<Event> {
+/// The event that tells of a removal.
+fn intent(going: &Going<'_>, by: Option<&Actor>) -> Result<Event> {
     #[derive(serde::Serialize)]
-    struct Intent {
+    struct Intent<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<&'a str>,
         before: String,
         size: u64,
         events: u64,
@@ -145,11 +171,12 @@ fn intent(prune: &Prune<'_>, plan: &PrunePlan, positions: &Positions) -> Result<
         positions: String,
     }
     let intent = Intent {
-        before: prune.before.to_string(),
-        size: plan.below,
-        events: positions.count(),
-        bytes: plan.bytes,
-        positions: positions.hash().iter().map(|byte| format!("{byte:02x}")).collect(),
+        rule: going.rule,
+        before: going.before.to_string(),
+        size: going.below,
+        events: going.positions.count(),
+        bytes: going.bytes,
+        positions: going.positions.hash().iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    system_event(PRUNED, &intent, prune.by.clone())
+    system_event(PRUNED, &intent, by.cloned())
 }

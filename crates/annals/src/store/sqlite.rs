@@ -14,6 +14,7 @@ mod prune;
 mod read;
 #[cfg(test)]
 mod recovery;
+mod retain;
 mod schema;
 mod tiles;
 mod vault;
@@ -31,8 +32,9 @@ use self::prune::{Listing, Planning};
 use self::walk::Walk;
 use super::hold::Hold;
 use super::{
-    Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, PrunePlan, Record, Removed,
-    Sign, Signing, Standing, Store, StoreStats, Stored, SubjectKey, Vault, Whose,
+    Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, Month, PrunePlan, Record,
+    Removed, Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored, SubjectKey,
+    Surveyed, Vault, Whose,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
@@ -245,6 +247,42 @@ impl Store for SqliteStore {
 
     fn vault(&self) -> Result<&dyn Vault> {
         Ok(self)
+    }
+
+    fn retain(&self) -> Result<&dyn Retain> {
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl Retain for SqliteStore {
+    async fn survey(
+        &self,
+        after: Option<Spot>,
+        before: Timestamp,
+        below: u64,
+        tags: bool,
+        limit: usize,
+    ) -> Result<Vec<Surveyed>> {
+        let reader = self.reader().await?;
+        let work = move |reader: &mut rusqlite::Connection| {
+            retain::survey(reader, after, before, below, tags, limit)
+        };
+        reader.call("look for what is old in", work).await
+    }
+
+    async fn months(&self) -> Result<Vec<Month>> {
+        Ok(Vec::new())
+    }
+
+    async fn remove_month(&self, _: &Month, _: u64) -> Result<Option<Removed>> {
+        Ok(None)
+    }
+
+    async fn remove(&self, events: &[Spot]) -> Result<Removed> {
+        let positions: Vec<u64> = events.iter().map(|event| event.position).collect();
+        let work = move |writer: &mut rusqlite::Connection| prune::listed(writer, &positions);
+        self.writer.call("prune", work).await
     }
 }
 

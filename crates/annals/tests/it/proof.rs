@@ -4,6 +4,7 @@ mod golang;
 mod note;
 mod random;
 mod removals;
+mod retention;
 pub(crate) mod scene;
 mod signer;
 mod tamper;

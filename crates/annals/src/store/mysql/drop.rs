@@ -69,13 +69,39 @@ pub(super) async fn month(
     before: Timestamp,
     below: u64,
 ) -> sqlx::Result<Option<Removed>> {
+    Ok(one(pool, before, below, None).await?.map(|(_, removed)| removed))
+}
+
+/// Takes one month out, after the one that somebody has begun with; nothing if it cannot go
+/// as a whole.
+pub(super) async fn this_month(
+    pool: &Pool,
+    name: &str,
+    below: u64,
+) -> sqlx::Result<Option<Removed>> {
+    loop {
+        match one(pool, Timestamp::MAX, below, Some(name)).await? {
+            Some((taken, removed)) if taken == name => return Ok(Some(removed)),
+            Some(_) => {}
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Takes a month out and answers which: first of all one that somebody has begun with.
+async fn one(
+    pool: &Pool,
+    before: Timestamp,
+    below: u64,
+    only: Option<&str>,
+) -> sqlx::Result<Option<(String, Removed)>> {
     loop {
         let mut connection = pool.connect().await?;
         let begun = going(&mut connection).await?;
         connection.commit().await?;
         let month = match begun {
             Some(month) => month,
-            None => match list(pool, before, below).await? {
+            None => match list(pool, before, below, only).await? {
                 Some(month) => month,
                 None => return Ok(None),
             },
@@ -85,13 +111,18 @@ pub(super) async fn month(
         }
         // Otherwise another prune was faster.
         if let Some(removed) = take_out(pool).await? {
-            return Ok(Some(removed));
+            return Ok(Some((month.name, removed)));
         }
     }
 }
 
-/// Lists the oldest month that can go.
-async fn list(pool: &Pool, before: Timestamp, below: u64) -> sqlx::Result<Option<Going>> {
+/// Lists the oldest month that can go, of those that are wanted.
+async fn list(
+    pool: &Pool,
+    before: Timestamp,
+    below: u64,
+    only: Option<&str>,
+) -> sqlx::Result<Option<Going>> {
     const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM annals_dropped WHERE upper = ?)";
     const LIST: &str = "INSERT INTO annals_dropped (upper, lower, name) VALUES (?, ?, ?)";
     // Events of a time that is not over are going to come.
@@ -100,6 +131,7 @@ async fn list(pool: &Pool, before: Timestamp, below: u64) -> sqlx::Result<Option
     let mut months = partitions::made(&mut connection).await?;
     connection.commit().await?;
     months.retain(|month| month.next().millis() <= line);
+    months.retain(|month| only.is_none_or(|only| month.name() == only));
     months.sort_unstable();
     for month in months {
         let (lower, upper) = (first_of(month.millis()), first_of(month.next().millis()));

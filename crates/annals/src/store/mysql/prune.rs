@@ -2,6 +2,7 @@
 //! it is.
 
 use sqlx::Row;
+use sqlx::mysql::MySqlRow;
 
 use super::super::{PRUNED, PrunePlan, Removed};
 use super::append::lock_head;
@@ -10,7 +11,7 @@ use super::hold::held;
 use super::read::{event_id, first_of, ids_as_json};
 use crate::event::Timestamp;
 use crate::log::Positions;
-use crate::mysql::{Failure, Pool, number};
+use crate::mysql::{Connection, Failure, Pool, number};
 
 /// Rows that a plan looks at in one go: a fraction of a second.
 pub(super) const SLICE: i64 = 20_000;
@@ -136,15 +137,6 @@ async fn rows(pool: Pool, before: Timestamp, below: u64, limit: usize) -> Result
         held!(),
         " ORDER BY e.id LIMIT ?"
     );
-    // The commitment is that of crate::log::commitment.
-    const BURY: &str = "INSERT INTO annals_tombstones (id, position, commitment) \
-         SELECT e.id, a.first + e.place, UNHEX(SHA2(CONCAT(_binary'annals/leaf/v1\n', e.salt, e.body), 256)) \
-         FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) r \
-         STRAIGHT_JOIN annals_events e FORCE INDEX (PRIMARY) ON e.id = UNHEX(r.id) \
-         STRAIGHT_JOIN annals_appends a FORCE INDEX (PRIMARY) ON a.number = e.append";
-    const DELETE: &str = "DELETE e FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) r \
-         STRAIGHT_JOIN annals_events e FORCE INDEX (PRIMARY) ON e.id = UNHEX(r.id)";
-    const LESS: &str = "UPDATE annals_log_head SET events = events - ?, bytes = bytes - ?";
     let mut transaction = pool.begin("START TRANSACTION").await?;
     // Whoever appends or prunes waits here, so that what is found stays as it is.
     lock_head(&mut transaction).await?;
@@ -155,19 +147,39 @@ async fn rows(pool: Pool, before: Timestamp, below: u64, limit: usize) -> Result
         .bind(PRUNED.as_bytes())
         .bind(number(below))
         .bind(number(limit as u64));
+    let found = find.fetch_all(&mut *transaction).await?;
+    let removed = bury(&mut transaction, &found).await?;
+    transaction.commit().await?;
+    Ok(removed)
+}
+
+/// Puts tombstones in the place of events, found by id and size while the log's head is
+/// locked.
+pub(super) async fn bury(
+    transaction: &mut Connection,
+    found: &[MySqlRow],
+) -> Result<Removed, Failure> {
+    // The commitment is that of crate::log::commitment.
+    const BURY: &str = "INSERT INTO annals_tombstones (id, position, commitment) \
+         SELECT e.id, a.first + e.place, UNHEX(SHA2(CONCAT(_binary'annals/leaf/v1\n', e.salt, e.body), 256)) \
+         FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) r \
+         STRAIGHT_JOIN annals_events e FORCE INDEX (PRIMARY) ON e.id = UNHEX(r.id) \
+         STRAIGHT_JOIN annals_appends a FORCE INDEX (PRIMARY) ON a.number = e.append";
+    const DELETE: &str = "DELETE e FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) r \
+         STRAIGHT_JOIN annals_events e FORCE INDEX (PRIMARY) ON e.id = UNHEX(r.id)";
+    const LESS: &str = "UPDATE annals_log_head SET events = events - ?, bytes = bytes - ?";
     let (mut ids, mut removed) = (Vec::new(), Removed::default());
-    for row in find.fetch_all(&mut *transaction).await? {
+    for row in found {
         ids.push(event_id(row.try_get(0)?)?);
         removed.events += 1;
         removed.bytes += row.try_get::<i64, _>(1)?.unsigned_abs();
     }
     if !ids.is_empty() {
         let ids = ids_as_json(ids.into_iter());
-        transaction.query(BURY).bind(&ids).execute(&mut *transaction).await?;
-        transaction.query(DELETE).bind(&ids).execute(&mut *transaction).await?;
+        transaction.query(BURY).bind(&ids).execute(&mut **transaction).await?;
+        transaction.query(DELETE).bind(&ids).execute(&mut **transaction).await?;
         let less = transaction.query(LESS).bind(number(removed.events)).bind(number(removed.bytes));
-        less.execute(&mut *transaction).await?;
+        less.execute(&mut **transaction).await?;
     }
-    transaction.commit().await?;
     Ok(removed)
 }

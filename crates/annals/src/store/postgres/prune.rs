@@ -11,7 +11,7 @@ use crate::log::Positions;
 use crate::postgres::{Failure, Pool, Time, number};
 
 /// How often a step is tried that met someone else's lock.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
 
 pub(super) async fn plan(pool: Pool, before: Timestamp) -> Result<PrunePlan, Failure> {
     let mut connection = pool.connect().await?;
@@ -92,7 +92,7 @@ async fn step_once(
     Ok(removed(&row)?.unwrap_or_default())
 }
 
-fn removed(row: &PgRow) -> sqlx::Result<Option<Removed>> {
+pub(super) fn removed(row: &PgRow) -> sqlx::Result<Option<Removed>> {
     let (events, bytes): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
     Ok(events.zip(bytes).map(|(events, bytes)| Removed {
         events: events.unsigned_abs(),
@@ -101,7 +101,7 @@ fn removed(row: &PgRow) -> sqlx::Result<Option<Removed>> {
 }
 
 /// Someone held what the step needed, or both waited for each other.
-fn met_a_lock(error: &sqlx::Error) -> bool {
+pub(super) fn met_a_lock(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
         .and_then(|error| error.code())

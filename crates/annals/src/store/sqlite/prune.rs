@@ -1,6 +1,6 @@
 //! Pruning: rows become tombstones; the log stays as it is.
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params, params_from_iter};
+use rusqlite::{Connection, Rows, Transaction, TransactionBehavior, params, params_from_iter};
 
 use super::hold;
 use super::tiles::Head;
@@ -20,6 +20,8 @@ macro_rules! held {
              AND (h.actor_id IS NULL OR h.actor_id = e.actor_id))"
     };
 }
+
+pub(super) use held;
 
 /// Rows that a plan looks at in one go, so that other readers get their turn.
 const SLICE: usize = 20_000;
@@ -149,8 +151,36 @@ pub(super) fn step(
     below: u64,
     limit: usize,
 ) -> Result<Removed, Failure> {
+    // The events that tell of removals stay: without them, the others' absence
+    // would be unexplained.
+    const OLD: &str = concat!(
+        "SELECT position, id, salt, body FROM annals_events e INDEXED BY annals_events_time \
+         WHERE occurred_at < ?1 AND position < ?2 AND action <> ?3 AND NOT ",
+        held!(),
+        " ORDER BY occurred_at, position LIMIT ?4",
+    );
+    remove(connection, OLD, params![before.as_micros(), below, PRUNED, limit])
+}
+
+/// Removes the events at these positions in one transaction.
+pub(super) fn listed(connection: &mut Connection, positions: &[u64]) -> Result<Removed, Failure> {
+    const LISTED: &str = concat!(
+        "SELECT position, id, salt, body FROM annals_events e \
+         WHERE position IN (SELECT value FROM json_each(?1)) AND action <> ?2 AND NOT ",
+        held!(),
+    );
+    let positions: Vec<String> = positions.iter().map(u64::to_string).collect();
+    remove(connection, LISTED, params![format!("[{}]", positions.join(",")), PRUNED])
+}
+
+/// Removes what a query finds: positions, ids, salts and bodies.
+fn remove(
+    connection: &mut Connection,
+    find: &str,
+    params: &[&dyn rusqlite::ToSql],
+) -> Result<Removed, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let removed = bury(&transaction, before, below, limit)?;
+    let removed = bury(&transaction, &mut transaction.prepare_cached(find)?.query(params)?)?;
     transaction.execute(
         "UPDATE annals_log_head SET events = events - ?1, bytes = bytes - ?2",
         (removed.events, removed.bytes),
@@ -160,21 +190,7 @@ pub(super) fn step(
     Ok(removed)
 }
 
-fn bury(
-    transaction: &Transaction<'_>,
-    before: Timestamp,
-    below: u64,
-    limit: usize,
-) -> Result<Removed, Failure> {
-    // The events that tell of removals stay: without them, the others' absence
-    // would be unexplained.
-    let mut select = transaction.prepare_cached(concat!(
-        "SELECT position, id, salt, body FROM annals_events e INDEXED BY annals_events_time \
-         WHERE occurred_at < ?1 AND position < ?2 AND action <> ?3 AND NOT ",
-        held!(),
-        " ORDER BY occurred_at, position LIMIT ?4",
-    ))?;
-    let mut rows = select.query(params![before.as_micros(), below, PRUNED, limit])?;
+fn bury(transaction: &Transaction<'_>, rows: &mut Rows<'_>) -> Result<Removed, Failure> {
     let mut tombstones = Vec::new();
     let mut removed = Removed::default();
     while let Some(row) = rows.next()? {

@@ -1,6 +1,7 @@
 //! Months that go as a whole.
 
 use annals::conformance::store::StorePlace;
+use annals::retention::{Apply, Keep, Policy, Rule, apply, plan};
 use annals::store::hold::{self, Scope};
 use annals::store::mysql::MysqlStore;
 use annals::store::{Appended, Appender, Prune, Record, Store, prune};
@@ -79,6 +80,34 @@ async fn what_is_held_stays_when_its_month_goes() {
     hold::release(&store, held.id, "closed", None).await.unwrap();
     let rest = prune(&store, &Prune::before(before(-1)), |_| ()).await.unwrap();
     assert_eq!(rest.removed.events, 2);
+    place.check().await.unwrap();
+}
+
+/// By rules a month goes in one step too, if all of it is due.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_month_of_which_all_is_due_by_some_rule_goes_in_one_step() {
+    let Some(server) = required(Mariadb::shared()) else { return };
+    let (place, store, _) = three_months(server).await;
+    let now = Timestamp::now();
+    let rule = |name: &str, months: i32, types: &[&str]| Rule {
+        name: name.to_owned(),
+        entity_types: types.iter().map(|kind| (*kind).to_owned()).collect(),
+        keep: Keep::For(now.since(before(months))),
+        ..Rule::default()
+    };
+    // Of the month before last all are due; of the last one the products alone, of which
+    // there are no others.
+    let policy = Policy::new(vec![rule("none", -3, &["page"]), rule("rest", -1, &[])]).unwrap();
+    let planned = plan(&store, &policy, now, false).await.unwrap();
+    let months: Vec<&str> = planned.months.iter().map(|month| month.name.as_str()).collect();
+    assert_eq!(months, [name(-3), name(-2)]);
+    let mut steps = Vec::new();
+    let applied = apply(&store, &Apply::new(&policy), now, |removed| steps.push(removed.events))
+        .await
+        .unwrap();
+    assert_eq!(steps, [700, 1_400], "a month a step");
+    assert_eq!(applied[1].removed.events, 1_400);
+    assert_eq!([-3, -2, -1].map(|month| rows(server, &place, month)), ["0", "0", "700"]);
     place.check().await.unwrap();
 }
 

@@ -1,9 +1,11 @@
 //! Whatever is done rightly, in any order, nothing is found.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use annals::conformance::Random;
 use annals::query::ActorFilter;
+use annals::retention::{Apply, Keep, Policy, Rule, apply};
 use annals::store::hold::{self, Hold, Scope};
 use annals::store::{self, Appended, Prune, Record, prune};
 use annals::{Actor, Entity, Event, EventId, Timestamp};
@@ -48,7 +50,8 @@ async fn a_long_random_run_raises_no_alarm(database: Database) {
                 1 => drop(scene.signer().sign().await.unwrap()),
                 2 => place(&scene, &mut trail, &mut random).await,
                 3 => release(&scene, &mut trail, &mut random).await,
-                4 | 5 => remove(&scene, &mut trail, &mut random).await,
+                4 => remove(&scene, &mut trail, &mut random).await,
+                5 => retain(&scene, &mut trail, &mut random).await,
                 _ => append(&scene, &mut trail, &mut random).await,
             }
         }
@@ -78,9 +81,11 @@ async fn a_long_random_run_raises_no_alarm(database: Database) {
 
 async fn append(scene: &Scene, trail: &mut Trail, random: &mut Random) {
     let make = |random: &mut Random| {
-        Event::new("updated", Entity::new("product", random.below(4)))
+        let mut event = Event::new("updated", Entity::new("product", random.below(4)))
             .occurred_at(ago(random.below(5 * MONTH)))
-            .actor(Actor::user(random.below(3)))
+            .actor(Actor::user(random.below(3)));
+        event.tags.extend((random.below(3) == 0).then(|| "one".into()));
+        event
     };
     let events: Vec<Event> = (0..=random.below(150)).map(|_| make(random)).collect();
     let record = |event: &Event| Record::decode(event.encode().unwrap()).unwrap();
@@ -103,6 +108,23 @@ async fn remove(scene: &Scene, trail: &mut Trail, random: &mut Random) {
     let holds = &trail.holds;
     let stays = |event: &Event| {
         event.occurred_at >= before || holds.iter().any(|hold| is_held(event, hold))
+    };
+    trail.events.retain(|_, event| stays(event));
+}
+
+async fn retain(scene: &Scene, trail: &mut Trail, random: &mut Random) {
+    let mut keep = || Duration::from_micros(random.below(6 * MONTH));
+    let (ones, others, now) = (keep(), keep(), Timestamp::now());
+    let rule =
+        |name: &str, keep| Rule { name: name.to_owned(), keep: Keep::For(keep), ..Rule::default() };
+    let ones_alone = Rule { tags: vec!["one".to_owned()], ..rule("ones", ones) };
+    let policy = Policy::new(vec![ones_alone, rule("others", others)]).unwrap();
+    let signer = scene.signer();
+    apply(&*scene.store, &Apply::new(&policy).signed_by(&signer), now, |_| {}).await.unwrap();
+    let holds = &trail.holds;
+    let stays = |event: &Event| {
+        let keep = if event.tags.is_empty() { others } else { ones };
+        event.occurred_at >= now.before(keep) || holds.iter().any(|hold| is_held(event, hold))
     };
     trail.events.retain(|_, event| stays(event));
 }

@@ -167,7 +167,8 @@ async fn a_store_of_the_first_version_is_signed_too(database: Database) {
              annals_removal_keep(uuid, bytea[], text), annals_removal_sign(uuid, text), \
              annals_held(text, text, text, text, text), annals_held_events(), \
              annals_keep_subject_keys(uuid[], text[], text[], bytea[]), \
-             annals_destroy_subject_key(text, text);"
+             annals_destroy_subject_key(text, text), \
+             annals_prune_month(text, bigint), annals_prune_events(uuid[]);"
         }
         _ => "",
     };
