@@ -363,3 +363,63 @@ fn a_worker_that_runs_is_witnessed_while_the_log_grows() {
     }
     here.ok(&["verify", "--require", "1", "--witnessed-within", "1s"]);
 }
+
+/// Killed between appending, signing, cosigning and publishing, at any moment: the log has
+/// one root a size, its witness has seen nothing else, and what was published is true.
+#[test]
+fn workers_and_witnesses_that_are_killed_contradict_nobody() {
+    let (here, key) = log();
+    let there = Installation::new();
+    let mut witness = Witness::start(&there, "127.0.0.1:0", &[&key]);
+    let published = here.path("published");
+    here.write(
+        "annals.toml",
+        &format!(
+            "[log]\nwitnesses = [{:?}]\npublish = [\"file:{}\"]\npublish_every = \"1s\"\n",
+            witness.setting(),
+            published.display()
+        ),
+    );
+    let mut times = 0x2545_f491_u64;
+    let mut seen: Vec<String> = Vec::new();
+    for round in 0..12 {
+        events(&here, 20);
+        let mut workers: Vec<Child> =
+            (0..2).map(|_| here.command(&["work"]).spawn().unwrap()).collect();
+        times = times.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        std::thread::sleep(Duration::from_millis(300 + (times >> 40) % 1_700));
+        if round % 3 == 2 {
+            let address = witness.address.clone();
+            witness.kill();
+            witness = Witness::start(&there, &address, &[&key]);
+        }
+        for worker in &mut workers {
+            signal(worker, Signal::KILL);
+            worker.wait().unwrap();
+        }
+        if let Ok(checkpoint) = std::fs::read_to_string(&published) {
+            seen.push(checkpoint);
+        }
+    }
+    let worked = here.run(&["work", "--drain"]);
+    assert_eq!(worked.status, 0, "{worked:?}");
+    assert!(!worked.stderr.contains("contradicts"), "{worked:?}");
+    assert!(seen.len() > 3, "{seen:?}");
+    let mut verify = vec!["verify", "--key", &key, "--require", "1", "--witnessed-within", "1s"];
+    let names: Vec<String> = (0..seen.len()).map(|number| format!("seen-{number}")).collect();
+    for (name, checkpoint) in names.iter().zip(&seen) {
+        here.write(name, checkpoint);
+        verify.extend(["--since", name]);
+    }
+    let verified = here.ok(&verify);
+    assert!(verified.contains("witnessed up to 241"), "{verified}");
+    // Two workers may ask at once with different sizes; no root was contradicted.
+    let refused = there.path("annals-witness/refused");
+    for log in std::fs::read_dir(refused).into_iter().flatten().flatten() {
+        for note in std::fs::read_dir(log.path()).unwrap().flatten() {
+            let note = std::fs::read_to_string(note.path()).unwrap();
+            here.write("refused", &note);
+            here.ok(&["verify", "--key", &key, "--since", "refused"]);
+        }
+    }
+}
