@@ -30,8 +30,18 @@ pub struct AttachOptions {
     pub exclude: Vec<String>,
     /// Columns of which only that they changed is told.
     pub redact: Vec<String>,
+    /// Columns that hold personal data, which a worker seals.
+    pub personal: Vec<String>,
     /// What is captured.
     pub operations: Vec<Operation>,
+}
+
+impl AttachOptions {
+    /// The columns that are named.
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
+    fn named(&self) -> impl Iterator<Item = &String> {
+        self.exclude.iter().chain(&self.redact).chain(&self.personal)
+    }
 }
 
 impl Default for AttachOptions {
@@ -40,6 +50,7 @@ impl Default for AttachOptions {
             entity_type: None,
             exclude: Vec::new(),
             redact: Vec::new(),
+            personal: Vec::new(),
             operations: vec![Operation::Insert, Operation::Update, Operation::Delete],
         }
     }
@@ -90,6 +101,8 @@ pub struct Attached {
     pub excluded: Vec<String>,
     /// Columns of which only that they changed is told.
     pub redacted: Vec<String>,
+    /// Columns that hold personal data.
+    pub personal: Vec<String>,
     /// Of insert, update and delete.
     pub operations: Vec<String>,
     /// Whether the triggers were made for the columns that the table has now. If

@@ -23,6 +23,9 @@ pub(crate) struct Attach {
     /// Tell only that a column changed; may be given several times
     #[arg(long, value_name = "COLUMN")]
     redact: Vec<String>,
+    /// Have the worker seal a column, which holds personal data; may be given several times
+    #[arg(long, value_name = "COLUMN")]
+    personal: Vec<String>,
     /// The entity type of the events [default: the table's name]
     #[arg(long, value_name = "NAME")]
     entity_type: Option<String>,
@@ -30,7 +33,7 @@ pub(crate) struct Attach {
     #[arg(long, value_delimiter = ',', value_name = "OPERATIONS")]
     only: Vec<Operation>,
     /// Show what is attached
-    #[arg(long, conflicts_with_all = ["tables", "exclude", "redact", "entity_type", "only", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["tables", "exclude", "redact", "personal", "entity_type", "only", "dry_run"])]
     list: bool,
 }
 
@@ -102,6 +105,7 @@ impl Attach {
             entity_type: self.entity_type.clone(),
             exclude: self.exclude.clone(),
             redact: self.redact.clone(),
+            personal: self.personal.clone(),
             ..AttachOptions::default()
         };
         if !self.only.is_empty() {
@@ -149,6 +153,7 @@ fn list(session: &Session, attached: &[Attached]) -> Result<(), Failure> {
         };
         part("without", &table.excluded);
         part("redacting", &table.redacted);
+        part("sealing", &table.personal);
         if table.operations.len() < 3 {
             part("only", &table.operations);
         }

@@ -43,7 +43,7 @@ pub fn run() -> Outcome {
                 let tables = "annals_log_tiles annals_appends annals_log_checkpoints annals_log_keys annals_log_signer";
                 let sizes = tables.split(' ').map(|table| format!("pg_total_relation_size('{table}')"));
                 let sum = sizes.collect::<Vec<_>>().join(" + ");
-                let log: f64 = server.sql(&url, &format!("SELECT {sum}")).parse()?;
+                let log: f64 = server.sql(url.rsplit('/').next().unwrap_or_default(), &format!("SELECT {sum}")).parse()?;
                 // The salt, with the byte that tells of its length.
                 let each = log / EVENTS as f64 + 33.0;
                 let what = "salt, log and proofs an event, PostgreSQL, batches of 1,000";

@@ -19,7 +19,10 @@ use trigger::{Column, Table, quoted};
 static SCHEMA: Schema = Schema {
     marker: "annals_capture_head",
     version: "SELECT version FROM annals_capture_head",
-    migrations: &[include_str!("../../migrations/mysql/capture_1.sql")],
+    migrations: &[
+        include_str!("../../migrations/mysql/capture_1.sql"),
+        include_str!("../../migrations/mysql/capture_2.sql"),
+    ],
 };
 
 const WHAT: &str = "the tables of";
@@ -99,15 +102,19 @@ pub(super) async fn detach(url: &str, tables: &[String], mode: Mode) -> Result<V
 }
 
 pub(super) async fn attached(url: &str) -> Result<Vec<Attached>> {
-    const LIST: &str = "SELECT name, entity_type, excluded, redacted, operations, columns \
+    const LIST: &str = "SELECT name, entity_type, excluded, redacted, operations, columns, personal \
+         FROM annals_attached ORDER BY name";
+    // Tables of version 1 know of no personal columns.
+    const LIST_1: &str = "SELECT name, entity_type, excluded, redacted, operations, columns, '[]' \
          FROM annals_attached ORDER BY name";
     let server = Server::new(url, WHAT)?;
     server.check().await?;
     let list = |pool: Pool| async move {
         let mut connection = pool.connect().await?;
         let mut attached = Vec::new();
-        if SCHEMA.found(&mut connection).await?.is_some() {
-            for row in connection.query(LIST).fetch_all(&mut *connection).await? {
+        if let Some(version) = SCHEMA.found(&mut connection).await? {
+            let list = if version == 1 { LIST_1 } else { LIST };
+            for row in connection.query(list).fetch_all(&mut *connection).await? {
                 let table: String = row.try_get(0)?;
                 let columns = columns(&mut connection, &table).await?;
                 if columns.is_empty() {
@@ -122,6 +129,7 @@ pub(super) async fn attached(url: &str) -> Result<Vec<Attached>> {
                     redacted: names(row.try_get(3)?),
                     operations: names(row.try_get(4)?),
                     current: row.try_get::<String, _>(5)? == names_of(&columns),
+                    personal: names(row.try_get(6)?),
                 });
             }
         }
@@ -204,7 +212,7 @@ async fn find(
             "add one, such as id BIGINT AUTO_INCREMENT PRIMARY KEY",
         );
     }
-    for named in options.exclude.iter().chain(&options.redact) {
+    for named in options.named() {
         match columns.iter().find(|column| column.name == *named) {
             None => {
                 let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
@@ -240,7 +248,7 @@ async fn drops(connection: &mut Connection, table: &str) -> Result<Vec<String>, 
 
 async fn remember(connection: &mut Connection, table: &Table) -> Result<(), Failure> {
     const REMEMBER: &str = "REPLACE INTO annals_attached \
-         (name, entity_type, excluded, redacted, operations, columns) VALUES (?, ?, ?, ?, ?, ?)";
+         (name, entity_type, excluded, redacted, personal, operations, columns) VALUES (?, ?, ?, ?, ?, ?, ?)";
     let list = |names: &[String]| serde_json::Value::from(names).to_string();
     let operations: Vec<String> =
         table.options.operations.iter().map(|operation| operation.as_str().to_owned()).collect();
@@ -250,6 +258,7 @@ async fn remember(connection: &mut Connection, table: &Table) -> Result<(), Fail
         .bind(&table.entity_type)
         .bind(list(&table.options.exclude))
         .bind(list(&table.options.redact))
+        .bind(list(&table.options.personal))
         .bind(list(&operations))
         .bind(names_of(&table.columns));
     remember.execute(&mut **connection).await?;

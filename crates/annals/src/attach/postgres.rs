@@ -12,7 +12,10 @@ use crate::transport::postgres::QUEUE;
 static SCHEMA: Schema = Schema {
     marker: "annals_capture_head",
     version: "SELECT version FROM annals_capture_head",
-    migrations: &[include_str!("../../migrations/postgres/capture_1.sql")],
+    migrations: &[
+        include_str!("../../migrations/postgres/capture_1.sql"),
+        include_str!("../../migrations/postgres/capture_2.sql"),
+    ],
 };
 
 const WHAT: &str = "the tables of";
@@ -37,11 +40,12 @@ pub(super) async fn attach(
         for table in &tables {
             let relation = find_table(&mut transaction, table).await?;
             let did: Vec<String> = transaction
-                .scalar("SELECT annals_attach($1::oid::regclass, $2, $3, $4, $5)")
+                .scalar("SELECT annals_attach($1::oid::regclass, $2, $3, $4, $5, $6)")
                 .bind(relation)
                 .bind(&options.entity_type)
                 .bind(&options.exclude)
                 .bind(&options.redact)
+                .bind(&options.personal)
                 .bind(&operations)
                 .fetch_all(&mut *transaction)
                 .await?;
@@ -82,7 +86,8 @@ pub(super) async fn attached(url: &str) -> Result<Vec<Attached>> {
         }
         // A table that was dropped leaves its line; nobody need see it.
         let list = connection.query(
-            "SELECT a.relation::text, a.entity_type, a.excluded::text[], a.redacted::text[], a.operations, \
+            "SELECT a.relation::text, a.entity_type, a.excluded::text[], a.redacted::text[], \
+                 ARRAY(SELECT jsonb_array_elements_text(coalesce(to_jsonb(a) -> 'personal', '[]'))), a.operations, \
                  coalesce(strpos(p.prosrc, quote_literal(annals_columns_now(a.relation))) > 0, false) \
              FROM annals_attached a JOIN pg_class c ON c.oid = a.relation \
                  LEFT JOIN pg_trigger t ON t.tgrelid = a.relation AND t.tgname = 'annals_capture_' || a.operations[1] \
@@ -98,8 +103,10 @@ pub(super) async fn attached(url: &str) -> Result<Vec<Attached>> {
                     entity_type: row.try_get(1)?,
                     excluded: row.try_get(2)?,
                     redacted: row.try_get(3)?,
-                    operations: row.try_get(4)?,
-                    current: row.try_get(5)?,
+                    // Tables of version 1 know none.
+                    personal: row.try_get(4)?,
+                    operations: row.try_get(5)?,
+                    current: row.try_get(6)?,
                 })
             })
             .collect::<sqlx::Result<Vec<Attached>>>()

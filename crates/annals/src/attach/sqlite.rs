@@ -7,10 +7,13 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::{AttachOptions, Attached, Mode, Operation};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{PERSONAL_AFTER, PERSONAL_BEFORE, REDACTED};
 use crate::sqlite::{self, Failure, Journal, Open};
 use crate::transport::sqlite::prepare_queue;
 
+/// The tables, and what came to them.
 const SCHEMA: &str = include_str!("../../migrations/sqlite/capture_1.sql");
+const SCHEMA_2: &str = include_str!("../../migrations/sqlite/capture_2.sql");
 
 /// Bytes of a value that an event holds; longer ones are cut and marked.
 const LONGEST: usize = 65_536;
@@ -42,6 +45,9 @@ pub(super) async fn attach(
         change(connection, mode, |transaction, statements| {
             if !has_tables(transaction)? {
                 transaction.execute_batch(SCHEMA)?;
+            }
+            if !has_personal(transaction)? {
+                transaction.execute_batch(SCHEMA_2)?;
             }
             for name in &tables {
                 let table = Table::find(transaction, name, &options)?;
@@ -92,9 +98,11 @@ fn list(connection: &Connection) -> Result<Vec<Attached>, Failure> {
     if !has_tables(connection)? {
         return Ok(Vec::new());
     }
-    let mut select = connection.prepare(
-        "SELECT name, entity_type, excluded, redacted, operations, columns FROM annals_attached ORDER BY name",
-    )?;
+    let personal = if has_personal(connection)? { "personal" } else { "'[]'" };
+    let mut select = connection.prepare(&format!(
+        "SELECT name, entity_type, excluded, redacted, operations, columns, {personal} \
+         FROM annals_attached ORDER BY name",
+    ))?;
     let mut rows = select.query([])?;
     let mut attached = Vec::new();
     let names = |text: String| serde_json::from_str(&text).unwrap_or_default();
@@ -112,6 +120,7 @@ fn list(connection: &Connection) -> Result<Vec<Attached>, Failure> {
             excluded: names(row.get(2)?),
             redacted: names(row.get(3)?),
             operations: names(row.get(4)?),
+            personal: names(row.get(6)?),
         });
     }
     Ok(attached)
@@ -148,6 +157,15 @@ fn change(
 fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'annals_attached')",
+        [],
+        |row| row.get(0),
+    )
+}
+
+/// Whether the tables are of version 2 or later.
+fn has_personal(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM pragma_table_info('annals_attached') WHERE name = 'personal')",
         [],
         |row| row.get(0),
     )
@@ -221,7 +239,7 @@ impl<'a> Table<'a> {
                 "make it anew with one, such as id INTEGER PRIMARY KEY",
             );
         }
-        for named in options.exclude.iter().chain(&options.redact) {
+        for named in options.named() {
             match columns.iter().find(|column| column.name == *named) {
                 None => {
                     let hint = format!("its columns are {}", names_of(&columns));
@@ -249,17 +267,18 @@ impl<'a> Table<'a> {
         let operations: Vec<String> =
             self.options.operations.iter().map(|operation| operation.as_str().to_owned()).collect();
         transaction.execute(
-            "INSERT INTO annals_attached (name, entity_type, excluded, redacted, operations, columns) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO UPDATE SET \
-             (entity_type, excluded, redacted, operations, columns) = (excluded.entity_type, \
-             excluded.excluded, excluded.redacted, excluded.operations, excluded.columns)",
+            "INSERT INTO annals_attached (name, entity_type, excluded, redacted, operations, columns, personal) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO UPDATE SET \
+             (entity_type, excluded, redacted, operations, columns, personal) = (excluded.entity_type, \
+             excluded.excluded, excluded.redacted, excluded.operations, excluded.columns, excluded.personal)",
             params![
                 self.name,
                 self.entity_type,
                 list(&self.options.exclude),
                 list(&self.options.redact),
                 list(&operations),
-                names_of(&self.columns)
+                names_of(&self.columns),
+                list(&self.options.personal)
             ],
         )?;
         Ok(())
@@ -339,8 +358,12 @@ impl<'a> Table<'a> {
     /// A value as JSON, as SQL for a text.
     fn value(&self, side: &str, column: &Column) -> String {
         if self.options.redact.contains(&column.name) {
-            return text(crate::event::REDACTED);
+            return text(REDACTED);
         }
+        let (before, after) = match self.options.personal.contains(&column.name) {
+            true => (text(PERSONAL_BEFORE), text(PERSONAL_AFTER)),
+            false => (text(""), text("")),
+        };
         let value = format!("{side}.{}", quoted(&column.name));
         let cut = format!(
             "'{{\"$annals\":{{\"kind\":\"truncated\",\"length\":' || length(CAST({value} AS BLOB)) \
@@ -348,11 +371,11 @@ impl<'a> Table<'a> {
         );
         let half = LONGEST / 2;
         format!(
-            "CASE WHEN typeof({value}) = 'blob' THEN CASE WHEN length({value}) > {half} THEN {cut} \
+            "{before} || CASE WHEN typeof({value}) = 'blob' THEN CASE WHEN length({value}) > {half} THEN {cut} \
              ELSE json_quote('\\x' || lower(hex({value}))) END \
              WHEN typeof({value}) = 'text' AND length(CAST({value} AS BLOB)) > {LONGEST} THEN {cut} \
              WHEN {value} IN (9e999, -9e999) THEN CASE WHEN {value} > 0 THEN '\"Infinity\"' ELSE '\"-Infinity\"' END \
-             ELSE json_quote({value}) END"
+             ELSE json_quote({value}) END || {after}"
         )
     }
 

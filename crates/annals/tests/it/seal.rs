@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use annals::attach::{AttachOptions, Mode, attach, attached};
 use annals::seal::{Declared, ERASED, MasterKey, Opened, Opener, Sealer, erase};
 use annals::store::hold::{self, Scope};
 use annals::store::{Appended, Record, Stored, Whose};
@@ -20,6 +21,7 @@ on_each_database! {
     what_is_erased_reads_erased_and_every_proof_stays_right
     a_subject_that_is_held_is_not_erased
     erasing_while_events_come_in_loses_none
+    personal_columns_of_attached_tables_are_stored_sealed
 }
 
 struct Sealing {
@@ -367,4 +369,94 @@ fn a_master_key_is_its_owners_alone() {
         let error = MasterKey::from_file(&path, true).unwrap_err();
         assert!(error.to_string().contains("others may read it"), "{error}");
     }
+}
+
+/// Columns of attached tables that are personal wait in the queue in clear and are stored
+/// sealed, whatever they hold.
+async fn personal_columns_of_attached_tables_are_stored_sealed(database: Database) {
+    let Some(sealing) = Sealing::set(database).await else { return };
+    let scene = &sealing.scene;
+    // SQLite's queue and store have files of their own.
+    let url = match database {
+        Database::Sqlite => {
+            let path = scene.directory.path().join("shop.db");
+            let shop = rusqlite::Connection::open(&path).unwrap();
+            shop.execute_batch(
+                "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, plan TEXT)",
+            )
+            .unwrap();
+            format!("sqlite:{}", path.display())
+        }
+        _ => {
+            scene.sql("CREATE TABLE users (id INT PRIMARY KEY, email TEXT, plan TEXT)");
+            scene.url.clone()
+        }
+    };
+    let run = |sql: &str| match database {
+        Database::Sqlite => {
+            let shop = rusqlite::Connection::open(url.strip_prefix("sqlite:").unwrap()).unwrap();
+            shop.execute_batch(sql).unwrap();
+        }
+        _ => drop(scene.sql(sql)),
+    };
+    // What an earlier version has made is brought up to date.
+    match database {
+        Database::Sqlite => run(include_str!("../../migrations/sqlite/capture_1.sql")),
+        Database::Postgres => run(concat!(
+            include_str!("../../migrations/postgres/queue_1.sql"),
+            include_str!("../../migrations/postgres/capture_1.sql")
+        )),
+        // Its procedures cannot be sent as one text.
+        Database::Mariadb => {}
+    }
+    assert!(attached(&url).await.unwrap().is_empty());
+    let mut options = AttachOptions::default();
+    options.personal = vec!["email".to_owned()];
+    attach(&url, &["users".to_owned()], &options, Mode::Apply).await.unwrap();
+    let attached = attached(&url).await.unwrap();
+    assert_eq!((&*attached[0].personal, attached[0].current), (&["email".to_owned()][..], true));
+    options.personal = vec!["id".to_owned()];
+    let key = attach(&url, &["users".to_owned()], &options, Mode::Apply).await.unwrap_err();
+    assert!(key.to_string().contains("in the key"), "{key}");
+
+    run("INSERT INTO users VALUES (1, 'needle@\"example', 'basic'), (2, NULL, 'basic')");
+    let long = "needle ".repeat(8_000);
+    run(&format!("UPDATE users SET email = '{long}' WHERE id = 1"));
+    run("UPDATE users SET plan = 'gold' WHERE id = 2");
+    run("DELETE FROM users WHERE id = 2");
+    let queue = annals::transport::open(&url).await.unwrap();
+    let worker = Worker::new(scene.store.clone(), draining())
+        .transport(queue)
+        .sealer(Arc::new(sealing.sealer()));
+    let gauge = worker.gauge();
+    worker.run().await.unwrap();
+    assert_eq!((gauge.read().stored, gauge.read().failed), (5, 0));
+
+    let stored = sealing.stored().await;
+    let clear: Vec<Value> =
+        sealing.opened(&stored).await.iter().map(|opened| read(&opened.body)).collect();
+    for stored in &stored {
+        let text = String::from_utf8(stored.body.clone()).unwrap();
+        assert!(!text.contains("needle") && !text.contains("personal"), "{text}");
+    }
+    let find = |action: &str, id: &str| {
+        let event = clear.iter().find(|one| one["action"] == action && one["entity"]["id"] == id);
+        event.unwrap_or_else(|| panic!("{action} {id}: {clear:?}"))
+    };
+    assert_eq!(find("created", "1")["new_values"]["email"], "needle@\"example");
+    assert_eq!(find("created", "2")["new_values"]["email"], Value::Null);
+    assert_eq!(find("updated", "1")["new_values"], json!({"email": long}));
+    assert_eq!(find("updated", "2")["old_values"], json!({"plan": "basic"}));
+    assert_eq!(find("deleted", "2")["old_values"]["email"], Value::Null);
+    // Without a key to be sealed under, the worker keeps its hands off.
+    erase(
+        &*scene.store,
+        &Whose { tenant: String::new(), subject: "users:1".to_owned() },
+        "asked",
+        None,
+    )
+    .await
+    .unwrap();
+    let clear = sealing.opened(&stored).await;
+    assert!(clear.iter().any(|opened| opened.erased > 0));
 }

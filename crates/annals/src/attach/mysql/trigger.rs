@@ -6,6 +6,7 @@
 //! application's statement.
 
 use super::super::{AttachOptions, Operation};
+use crate::event::{PERSONAL_AFTER, PERSONAL_BEFORE, REDACTED};
 
 /// Bytes of a value that an event holds at first; longer ones are cut and marked.
 const LONGEST: usize = 65_536;
@@ -121,9 +122,13 @@ impl Table {
 
     /// A value as JSON, as SQL for a text.
     fn value(&self, side: &str, column: &Column) -> String {
-        match self.options.redact.contains(&column.name) {
-            true => text(crate::event::REDACTED),
-            false => column.json(side),
+        let value = column.json(side);
+        if self.options.redact.contains(&column.name) {
+            text(REDACTED)
+        } else if self.options.personal.contains(&column.name) {
+            format!("CONCAT({}, {value}, {})", text(PERSONAL_BEFORE), text(PERSONAL_AFTER))
+        } else {
+            value
         }
     }
 
