@@ -1,13 +1,15 @@
 //! `annals history TYPE:ID`: one entity's events, or its state at a time.
 
-use annals::query::{Filter, State, stored_state_at};
+use annals::query::{Filter, Query, Replay, State};
+use annals::seal::Opener;
+use annals::store::Store;
 use annals::{Entity, Timestamp};
 use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::query::{PageArgs, print, readable, whole_page};
+use super::query::{PageArgs, open, print, readable, whole_page};
 use crate::failure::Failure;
 use crate::render::diff::diff;
 use crate::render::line::{Clock, time};
@@ -16,6 +18,9 @@ use crate::render::table::Table;
 use crate::render::{shown, value};
 use crate::session::Session;
 use crate::when;
+
+/// Events of a state that are read in one go.
+const PAGE: usize = 500;
 
 /// Characters of a value, at most; `--json` gives all of it.
 const MOST_VALUE: usize = 2000;
@@ -39,8 +44,9 @@ pub(crate) struct History {
 impl History {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let store = session.store().await?;
+        let opener = self.page.reveal.opener(session, &store)?;
         if let Some(at) = self.at {
-            let state = stored_state_at(&*store, &self.entity, self.tenant.as_deref(), at).await?;
+            let state = self.state(&*store, opener.as_ref(), at).await?;
             if session.out.json() {
                 return session.out.object(&machine(&self.entity, at, state.as_ref())?);
             }
@@ -48,8 +54,36 @@ impl History {
         }
         let filter = Filter { entity: Some(self.entity), tenant: self.tenant, ..Filter::default() };
         let mut page = whole_page(&*store, self.page.of(filter)).await?;
-        self.page.reveal(session, &store, &mut page.events).await?;
+        open(opener.as_ref(), &mut page.events).await?;
         print(session.out, &page, |stored| readable(stored, diff))
+    }
+}
+
+impl History {
+    /// The state from the entity's events, page by page.
+    async fn state(
+        &self,
+        store: &dyn Store,
+        opener: Option<&Opener>,
+        at: Timestamp,
+    ) -> Result<Option<State>, Failure> {
+        let (entity, tenant) = (Some(self.entity.clone()), self.tenant.clone());
+        let filter = Filter { entity, tenant, ..Filter::default() };
+        let mut query = Query::newest(filter).oldest_first().limit(PAGE);
+        let mut replay = Replay::until(at);
+        loop {
+            let mut page = store.query(query.clone()).await?;
+            open(opener, &mut page.events).await?;
+            for stored in &page.events {
+                if !replay.take(&stored.event()?) {
+                    return Ok(replay.finish());
+                }
+            }
+            if page.next.is_none() {
+                return Ok(replay.finish());
+            }
+            query.cursor = page.next;
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use annals::query::{ActorFilter, Cursor, Filter, Page, Query as Ask};
+use annals::seal::Opener;
 use annals::store::{Store, Stored};
 use annals::{Entity, Outcome, Timestamp};
 use clap::Args;
@@ -66,33 +67,48 @@ pub(crate) struct PageArgs {
     /// Go on where the page before ended
     #[arg(long)]
     cursor: Option<Cursor>,
+    #[command(flatten)]
+    pub(crate) reveal: Reveal,
+}
+
+/// Whether sealed values are shown.
+#[derive(Debug, Args)]
+pub(crate) struct Reveal {
     /// Open what is sealed, with the master key
     #[arg(long)]
     reveal: bool,
 }
 
-impl PageArgs {
-    /// Opens what is sealed, if that is wanted.
-    pub(crate) async fn reveal(
+impl Reveal {
+    /// What opens sealed values, if that is wanted.
+    pub(crate) fn opener(
         &self,
         session: &Session,
         store: &Arc<dyn Store>,
-        events: &mut [Stored],
-    ) -> Result<(), Failure> {
-        if self.reveal {
-            let opener = session.opener(Arc::clone(store))?;
-            let opener = opener.ok_or_else(|| {
-                Failure::usage("there is no master key to open anything with")
-                    .hint("set `seal.key_file` or `seal.key_command`")
-            })?;
-            let opened = opener.open(events).await?;
-            for (event, opened) in events.iter_mut().zip(opened) {
-                event.body = opened.body;
-            }
+    ) -> Result<Option<Opener>, Failure> {
+        if !self.reveal {
+            return Ok(None);
         }
-        Ok(())
+        let opener = session.opener(Arc::clone(store))?;
+        Ok(Some(opener.ok_or_else(|| {
+            Failure::usage("there is no master key to open anything with")
+                .hint("set `seal.key_file` or `seal.key_command`")
+        })?))
     }
+}
 
+/// Opens what is sealed, if that is wanted.
+pub(crate) async fn open(opener: Option<&Opener>, events: &mut [Stored]) -> Result<(), Failure> {
+    if let Some(opener) = opener {
+        let opened = opener.open(events).await?;
+        for (event, opened) in events.iter_mut().zip(opened) {
+            event.body = opened.body;
+        }
+    }
+    Ok(())
+}
+
+impl PageArgs {
     pub(crate) fn of(&self, filter: Filter) -> Ask {
         Ask::newest(filter).limit(usize::from(self.limit)).after(self.cursor)
     }
@@ -131,8 +147,9 @@ impl Query {
             ask = ask.oldest_first();
         }
         let store = session.store().await?;
+        let opener = self.page.reveal.opener(session, &store)?;
         let mut page = whole_page(&*store, ask).await?;
-        self.page.reveal(session, &store, &mut page.events).await?;
+        open(opener.as_ref(), &mut page.events).await?;
         print(session.out, &page, |stored| readable(stored, |event| line(event, Clock::Date)))
     }
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use annals::seal::Opener;
 use annals::store::Store;
 use clap::Args;
 
-use super::query::{Row, readable};
+use super::query::{Reveal, Row, open, readable};
 use crate::failure::Failure;
 use crate::render::line::{Clock, line};
 use crate::session::Session;
@@ -23,6 +24,8 @@ pub(crate) struct Tail {
     /// Begin with this many of the latest events
     #[arg(short = 'n', long, default_value_t = 10, value_name = "N")]
     lines: u64,
+    #[command(flatten)]
+    reveal: Reveal,
 }
 
 impl Tail {
@@ -30,18 +33,25 @@ impl Tail {
         let mut signals = Signals::listen()?;
         let store = session.store().await?;
         let from = store.stats().await?.size.saturating_sub(self.lines);
+        let opener = self.reveal.opener(session, &store)?;
         tokio::select! {
             _ = signals.next() => Ok(()),
-            ended = follow(session, &*store, from) => ended,
+            ended = follow(session, &*store, opener.as_ref(), from) => ended,
         }
     }
 }
 
 /// Positions are given without gaps and never change, so the next one to read is
 /// all there is to remember.
-async fn follow(session: &Session, store: &dyn Store, mut from: u64) -> Result<(), Failure> {
+async fn follow(
+    session: &Session,
+    store: &dyn Store,
+    opener: Option<&Opener>,
+    mut from: u64,
+) -> Result<(), Failure> {
     loop {
-        let window = store.window(from, WINDOW).await?;
+        let mut window = store.window(from, WINDOW).await?;
+        open(opener, &mut window).await?;
         for stored in &window {
             if session.out.json() {
                 session.out.object(&Row::of(stored)?)?;

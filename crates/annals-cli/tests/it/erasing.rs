@@ -1,5 +1,7 @@
 //! Sealing, reading and erasing personal data with the command.
 
+use std::io::{BufRead, BufReader};
+
 use std::path::Path;
 
 use serde_json::Value;
@@ -56,6 +58,16 @@ fn what_is_erased_is_in_no_file_and_the_log_stays_right() {
     assert!(shut.contains("[sealed]") && !shut.contains(NEEDLE), "{shut}");
     let open = here.ok(&["query", "--entity", "customer:7", "--limit", "1", "--reveal"]);
     assert!(open.contains(NEEDLE), "{open}");
+    let at = ["history", "customer:7", "--at", "0s"];
+    let state = here.ok(&at);
+    assert!(state.contains("[sealed]") && !state.contains(NEEDLE), "{state}");
+    let state = here.ok(&[&at[..], &["--reveal"]].concat());
+    assert!(state.contains(NEEDLE), "{state}");
+    let mut tail = here.command(&["tail", "-n", "1000", "--reveal"]).spawn().unwrap();
+    let lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    assert!(lines.take(1000).any(|line| line.unwrap().contains(NEEDLE)));
+    tail.kill().unwrap();
+    tail.wait().unwrap();
     let exported = here.ok(&["subject", "user:7", "--export"]);
     assert_eq!(exported.lines().count(), 100);
     let first: Value = serde_json::from_str(exported.lines().next().unwrap()).unwrap();

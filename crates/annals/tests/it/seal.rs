@@ -410,13 +410,15 @@ async fn personal_columns_of_attached_tables_are_stored_sealed(database: Databas
         Database::Mariadb => {}
     }
     assert!(attached(&url).await.unwrap().is_empty());
-    let mut options = AttachOptions::default();
-    options.personal = vec!["email".to_owned()];
+    let personal = |column: &str| AttachOptions {
+        personal: vec![column.to_owned()],
+        ..AttachOptions::default()
+    };
+    let options = personal("email");
     attach(&url, &["users".to_owned()], &options, Mode::Apply).await.unwrap();
     let attached = attached(&url).await.unwrap();
     assert_eq!((&*attached[0].personal, attached[0].current), (&["email".to_owned()][..], true));
-    options.personal = vec!["id".to_owned()];
-    let key = attach(&url, &["users".to_owned()], &options, Mode::Apply).await.unwrap_err();
+    let key = attach(&url, &["users".to_owned()], &personal("id"), Mode::Apply).await.unwrap_err();
     assert!(key.to_string().contains("in the key"), "{key}");
 
     run("INSERT INTO users VALUES (1, 'needle@\"example', 'basic'), (2, NULL, 'basic')");
