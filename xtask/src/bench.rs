@@ -17,7 +17,7 @@ use row::Row;
 const PROGRAMS: [&str; 3] = ["bench", "request", "memory"];
 
 /// The benches, as they are named on the command line.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 24] = [
     "record",
     "latency",
     "durable",
@@ -26,6 +26,7 @@ const NAMES: [&str; 22] = [
     "history",
     "outbox",
     "drain-postgres",
+    "log-postgres",
     "move-postgres",
     "drain-mariadb",
     "attach",
@@ -38,6 +39,7 @@ const NAMES: [&str; 22] = [
     "redis-away",
     "drain-redis",
     "verify",
+    "seal",
     "request",
     "memory",
 ];

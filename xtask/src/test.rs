@@ -3,7 +3,7 @@
 use crate::{cargo, fuzz, outcomes};
 
 /// Feature sets that an application may choose, beside the default and all.
-const FEATURES: [&str; 13] = [
+const FEATURES: [&str; 15] = [
     "",
     "derive",
     "sqlite",
@@ -16,6 +16,8 @@ const FEATURES: [&str; 13] = [
     "config",
     "proof",
     "publish",
+    "archive",
+    "seal",
     "testing",
 ];
 

@@ -1,4 +1,5 @@
-//! What memory `annals work` takes while a million events wait for it.
+//! What memory `annals work` takes while a million events wait for it, and `annals verify`
+//! once they are stored.
 //!
 //! Prints its samples as `crates/annals/benches/bench/row.rs` says; `cargo xtask
 //! bench memory` makes the table.
@@ -48,12 +49,20 @@ fn run() -> Outcome {
     let mut peaks = Vec::new();
     for _ in 0..ROUNDS {
         runtime.block_on(fill(&directory.path().join("queue.db")))?;
-        peaks.push(peak(directory.path())?);
+        peaks.push(peak(directory.path(), &["work", "--drain", "--time-limit", LENGTH])?);
     }
-    let row = json!({ "bench": "memory", "what": "resident memory of `annals work`, peak, 1M events waiting",
-                      "unit": "MiB", "ours": peaks, "reference": [], "target": { "at_most": 64.0 } });
-    println!("{row}");
+    print("resident memory of `annals work`, peak, 1M events waiting", &peaks, 64.0);
+    peak(directory.path(), &["work", "--drain"])?;
+    let verify = |_| peak(directory.path(), &["verify"]);
+    let peaks: Vec<f64> = (0..ROUNDS).map(verify).collect::<Outcome<_>>()?;
+    print("resident memory of `annals verify`, peak, over 1M events stored", &peaks, 128.0);
     Ok(())
+}
+
+fn print(what: &str, peaks: &[f64], most: f64) {
+    let row = json!({ "bench": "memory", "what": what, "unit": "MiB", "ours": peaks, "reference": [],
+                      "target": { "at_most": most } });
+    println!("{row}");
 }
 
 /// Sends until a million events wait.
@@ -83,10 +92,10 @@ fn message(number: u64) -> Outcome<Message> {
     Ok(Message { id: event.id, body: event.encode()? })
 }
 
-/// Lets a worker drain for a while; answers the most memory that it had, in MiB.
-fn peak(directory: &Path) -> Outcome<f64> {
+/// Runs a command; answers the most memory that it had, in MiB.
+fn peak(directory: &Path, arguments: &[&str]) -> Outcome<f64> {
     let mut worker = Command::new(env!("CARGO_BIN_EXE_annals"))
-        .args(["work", "--drain", "--time-limit", LENGTH])
+        .args(arguments)
         .arg("--data-dir")
         .arg(directory)
         .stdout(Stdio::null())
@@ -99,7 +108,7 @@ fn peak(directory: &Path) -> Outcome<f64> {
     }
     let status = worker.wait()?;
     if !status.success() || peak == 0.0 {
-        return Err(format!("annals work: {status}, {peak} MiB seen").into());
+        return Err(format!("annals {arguments:?}: {status}, {peak} MiB seen").into());
     }
     Ok(peak)
 }

@@ -6,6 +6,8 @@
 //!
 //! The modules stand in the order of that flow.
 
+#[cfg(feature = "archive")]
+pub mod archive;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub mod attach;
 pub mod capture;

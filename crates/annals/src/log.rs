@@ -37,6 +37,7 @@ mod event_proof;
 mod note;
 mod positions;
 mod proof;
+mod range;
 mod removal;
 mod tile;
 
@@ -57,6 +58,7 @@ pub use positions::Positions;
 pub use proof::{
     consistency_proof, inclusion_proof, root_at, verify_consistency, verify_inclusion,
 };
+pub use range::{range_proof, root_of_range};
 pub use removal::Removal;
 pub use tile::{Place, TILE_WIDTH, Tile, TileReader, Tiles, border, tile_root, tiles_read};
 

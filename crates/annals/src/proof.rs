@@ -16,7 +16,7 @@
 
 #[cfg(feature = "publish")]
 mod cosigner;
-mod durable;
+pub(crate) mod durable;
 mod export;
 #[cfg(feature = "publish")]
 mod http;
@@ -27,7 +27,7 @@ mod removals;
 mod signer;
 mod verify;
 mod witness;
-mod witnessed;
+pub(crate) mod witnessed;
 
 #[cfg(feature = "publish")]
 pub use cosigner::{Cosigner, WitnessAddress};

@@ -22,8 +22,8 @@ pub mod laravel;
 mod ledger;
 #[cfg(feature = "mysql")]
 pub mod mysql;
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-mod paging;
+#[cfg(any(feature = "archive", feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub(crate) mod paging;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod prune;
@@ -52,8 +52,8 @@ use crate::url::without_secrets;
 
 use hold::Hold;
 pub use ledger::{Columns, Held, Kept, KeptRemoval, Ledger, LedgerRow, Sign, Signing, Standing};
-pub(crate) use prune::{Going, announce, yield_to_appends};
-pub use prune::{PRUNED, Prune, Pruned, SignRemoval, prune};
+pub use prune::{Archived, Archivist, PRUNED, Prune, Pruned, SignRemoval, prune};
+pub(crate) use prune::{Going, Hands, announce, yield_to_appends};
 pub use record::Record;
 pub use retain::{Month, Retain, Spot, Surveyed};
 #[cfg(any(feature = "proof", feature = "seal"))]
@@ -319,6 +319,12 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
         }
         #[cfg(feature = "mysql")]
         Some(("mysql" | "mariadb", _)) => Ok(Arc::new(mysql::MysqlStore::open(url).await?)),
+        Some(("archive", _)) => Err(Error::new(
+            ErrorKind::Usage,
+            format!("open the store {}", without_secrets(url)),
+            "an archive is read and verified, and never written to or changed",
+        )
+        .hint("`annals query --store archive:DIR` reads it, and `history`")),
         Some(("file", _)) => Err(Error::new(
             ErrorKind::Usage,
             format!("read {}", without_secrets(url)),
@@ -349,6 +355,10 @@ pub async fn open_existing(url: &str) -> Result<Arc<dyn Store>> {
         #[cfg(feature = "mysql")]
         Some(("mysql" | "mariadb", _)) => {
             Ok(Arc::new(mysql::MysqlStore::open_existing(url).await?))
+        }
+        #[cfg(feature = "archive")]
+        Some(("archive", directory)) => {
+            Ok(Arc::new(crate::archive::Archive::open(directory.as_ref()).await?))
         }
         _ => open(url).await,
     }

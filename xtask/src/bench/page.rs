@@ -4,7 +4,7 @@ use super::row::{Row, Span, Target};
 use crate::machine;
 
 /// What each reference does, by bench.
-const REFERENCES: [(&str, &str); 20] = [
+const REFERENCES: [(&str, &str); 22] = [
     (
         "record",
         "Ours is `audit.updated(&before, &after)`: it takes the difference of two values of a \
@@ -66,6 +66,12 @@ const REFERENCES: [(&str, &str); 20] = [
          the next two.",
     ),
     (
+        "log-postgres",
+        "The same with one worker, beside the same worker with a store that has no log: it makes \
+         the rows of a batch and copies them into the same partition, without hashes, tiles and \
+         head, and without a look for duplicates.",
+    ),
+    (
         "move-postgres",
         "Ours: a worker moves events from the PostgreSQL transport to the store in the same \
          database. The reference has a queue table with the store's columns ready, and moves a \
@@ -113,7 +119,7 @@ const REFERENCES: [(&str, &str); 20] = [
     (
         "memory",
         "`annals work` as a process of its own, batches of 100: the peak of its resident memory \
-         (VmHWM) while it drains for some seconds.",
+         (VmHWM) while it drains for some seconds; and of `annals verify` over what was stored.",
     ),
     (
         "record-redis",
@@ -137,6 +143,12 @@ const REFERENCES: [(&str, &str); 20] = [
         "`verify` of a million events, through the library, on two cores. The reference reads the same \
          rows in the same stretches and looks at none of them. The bytes are those of the tables of \
          the log, by PostgreSQL's own count, and of the salt.",
+    ),
+    (
+        "seal",
+        "A worker empties a transport in memory into a store and seals two of the eight fields of \
+         each event, in old and new values, for a thousand subjects; the reference is the same \
+         worker without a sealer.",
     ),
 ];
 

@@ -1,7 +1,9 @@
 //! `annals prune`: remove old events.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use annals::archive::Writer;
 use annals::config::Flag;
 use annals::store::laravel::AuditsTable;
 use annals::store::{self, PrunePlan, Removed, Store};
@@ -26,6 +28,9 @@ pub(crate) struct Prune {
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
+    /// Write what goes into archive files here first, with proofs, and check them
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
 }
 
 impl Prune {
@@ -44,6 +49,11 @@ impl Prune {
         let before = Timestamp::now().before(age);
         let mut so_far = Removed::default();
         if AuditsTable::is_named_by(&session.config.store) {
+            if self.archive.is_some() {
+                return Err(Failure::usage(
+                    "an application's own table has no log to archive with",
+                ));
+            }
             let table = AuditsTable::open(&session.config.store).await?;
             let plan = table.prune_plan(before).await?;
             if self.dry_run {
@@ -65,7 +75,11 @@ impl Prune {
             return tell_of_holds(session, &*store, plan.held).await;
         }
         let signer = session.signer_of(Arc::clone(&store))?;
-        let wanted = store::Prune::before(before).by(by()).signed_by(&signer);
+        let archivist = self.archive.clone().map(|directory| Writer::new(directory, &signer));
+        let mut wanted = store::Prune::before(before).by(by()).signed_by(&signer);
+        if let Some(archivist) = &archivist {
+            wanted = wanted.archived_by(archivist);
+        }
         let pruned = tokio::select! {
             name = signals.next() => Err(name),
             pruned = store::prune(&*store, &wanted, |removed| {

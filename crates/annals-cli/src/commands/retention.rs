@@ -1,8 +1,10 @@
 //! `annals retention`: removes what is older than the configuration's rules keep it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use annals::Timestamp;
+use annals::archive::Writer;
 use annals::config::RetentionSettings;
 use annals::proof::Signer;
 use annals::retention::{self, Applied, Apply as Applying, Due, Keep, Rule};
@@ -30,14 +32,32 @@ pub(crate) enum Retention {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Plan {}
+pub(crate) struct Plan {
+    #[command(flatten)]
+    archive: Where,
+}
 
 #[derive(Debug, Args)]
-pub(crate) struct Apply {}
+pub(crate) struct Apply {
+    #[command(flatten)]
+    archive: Where,
+}
+
+#[derive(Debug, Args)]
+struct Where {
+    /// Write what goes into archive files here first, with proofs, and check them; what need
+    /// not be at hand then goes earlier [default: retention.archive]
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
+}
 
 impl Retention {
     pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
-        let retention = &session.config.retention;
+        let mut retention = session.config.retention.clone();
+        let (Self::Plan(Plan { archive }) | Self::Apply(Apply { archive })) = self;
+        if let Some(directory) = &archive.archive {
+            retention.archive = Some(directory.clone());
+        }
         if retention.policy.rules().is_empty() {
             return Err(Failure::usage("the configuration has no rules of retention").hint(
                 "add [[retention.rule]] to annals.toml, as `annals init` shows; `annals prune` removes by age alone",
@@ -45,8 +65,8 @@ impl Retention {
         }
         let store = session.store().await?;
         match self {
-            Self::Plan(_) => plan(session, &*store, retention).await,
-            Self::Apply(_) => apply(session, store, retention).await,
+            Self::Plan(_) => plan(session, &*store, &retention).await,
+            Self::Apply(_) => apply(session, store, &retention).await,
         }
     }
 }
@@ -136,7 +156,11 @@ pub(crate) async fn apply_once(
     retention: &RetentionSettings,
     progress: impl FnMut(Removed) + Send,
 ) -> annals::Result<Vec<Applied>> {
-    let applying = Applying::new(&retention.policy).by(by()).signed_by(signer);
+    let archivist = retention.archive.clone().map(|directory| Writer::new(directory, signer));
+    let mut applying = Applying::new(&retention.policy).by(by()).signed_by(signer);
+    if let Some(archivist) = &archivist {
+        applying = applying.archived_by(archivist);
+    }
     retention::apply(store, &applying, Timestamp::now(), progress).await
 }
 

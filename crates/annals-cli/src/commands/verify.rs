@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use annals::archive::{ArchiveFinding, ArchiveReport};
 use annals::log::{EventProof, KeyType, SignedCheckpoint, VerifierKey};
 use annals::proof::{Finding, Report, VerifyOptions, Witnesses, verify};
 use annals::store::Store;
@@ -49,6 +50,9 @@ pub(crate) struct Verify {
     /// How long they may not have done so while the log grew
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     witnessed_within: Duration,
+    /// Check the files of an archive instead; without --key by the keys that sign here
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["since", "resume", "proof"])]
+    archive: Option<PathBuf>,
     /// Check this proof instead, without any store
     #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "resume"], requires = "key")]
     proof: Option<PathBuf>,
@@ -63,19 +67,12 @@ impl Verify {
         if let Some(path) = &self.proof {
             return self.check(session, path);
         }
+        if let Some(directory) = &self.archive {
+            return self.check_archive(session, directory).await;
+        }
         let store = session.store().await?;
         let mut options = VerifyOptions::default();
-        options.keys.clone_from(&self.key);
-        if options.keys.is_empty() {
-            // What signs here is believed before what the store says of itself, unless
-            // keys that are not here any more have signed too.
-            let signer = session.signer_of(Arc::clone(&store))?;
-            let here = signer.verifiers().await.unwrap_or_default();
-            let told = store.ledger()?.standing().await?.keys;
-            if told.iter().all(|told| here.iter().any(|key| key.to_string() == *told)) {
-                options.keys = here;
-            }
-        }
+        options.keys = self.keys(session, &store).await?;
         options.witnesses = self.witnesses(session)?;
         let believed = options.keys.is_empty();
         for path in &self.since {
@@ -116,6 +113,55 @@ impl Verify {
             session.out.text(human(&report, believed))?;
         }
         if report.findings.is_empty() { Ok(()) } else { Err(Failure::found_wrong()) }
+    }
+
+    /// The keys that are believed; none if only the store's own word is to be had.
+    async fn keys(
+        &self,
+        session: &Session,
+        store: &Arc<dyn Store>,
+    ) -> Result<Vec<VerifierKey>, Failure> {
+        if !self.key.is_empty() {
+            return Ok(self.key.clone());
+        }
+        // What signs here is believed before what the store says of itself, unless keys
+        // that are not here any more have signed too.
+        let signer = session.signer_of(Arc::clone(store))?;
+        let here = signer.verifiers().await.unwrap_or_default();
+        let told = store.ledger()?.standing().await?.keys;
+        let all = told.iter().all(|told| here.iter().any(|key| key.to_string() == *told));
+        Ok(if all { here } else { Vec::new() })
+    }
+
+    /// Checks archive files against the keys alone.
+    async fn check_archive(&self, session: &Session, directory: &Path) -> Result<(), Failure> {
+        let mut keys = self.key.clone();
+        if keys.is_empty() {
+            let here = async { self.keys(session, &session.store().await?).await };
+            keys = here.await.unwrap_or_default();
+        }
+        if keys.is_empty() {
+            return Err(Failure::usage("there is no key here to verify an archive with")
+                .hint("give --key with what `annals checkpoint --key` prints beside its log"));
+        }
+        let report = annals::archive::verify(directory, &keys, |_, _| ()).await?;
+        let findings = &report.findings;
+        if session.out.json() {
+            let finding = |finding: &ArchiveFinding| {
+                json!({
+                    "file": finding.file, "line": finding.line, "kind": finding.kind.name(),
+                    "position": finding.position, "what": finding.what,
+                    "event": finding.event.map(|id| id.to_string()),
+                })
+            };
+            session.out.object(&json!({
+                "files": report.files, "events": report.events,
+                "findings": findings.iter().map(finding).collect::<Vec<_>>(),
+            }))?;
+        } else {
+            session.out.text(archive_report(&report))?;
+        }
+        if findings.is_empty() { Ok(()) } else { Err(Failure::found_wrong()) }
     }
 
     /// Keeps the checkpoint of the size up to which all is right, if that has grown.
@@ -237,6 +283,28 @@ fn machine(report: &Report) -> serde_json::Value {
         "witnessed": report.witnessed.map(|(size, at)| json!({ "size": size, "at": at.to_string() })),
         "findings": report.findings.iter().map(finding).collect::<Vec<_>>(), "further": report.further,
     })
+}
+
+fn archive_report(report: &ArchiveReport) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        let event = finding.event.map(|id| format!(" event {id}")).unwrap_or_default();
+        let position = finding.position.map(|at| format!(" at {}", count(at))).unwrap_or_default();
+        let line = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
+        text.push_str(&format!(
+            "{BAD}{}{BAD:#}{event}{position}: {}{line}: {}\n",
+            finding.kind.name().replace('_', " "),
+            shown(&finding.file.display().to_string()),
+            shown(&finding.what)
+        ));
+    }
+    let verdict = match report.findings.is_empty() {
+        true => format!("{GOOD}right{GOOD:#}"),
+        false => format!("{BAD}wrong{BAD:#}"),
+    };
+    let (files, events) = (plural(report.files, "file"), plural(report.events, "event"));
+    text.push_str(&format!("{verdict}  an archive of {files} with {events}\n"));
+    text
 }
 
 fn human(report: &Report, believed: bool) -> String {

@@ -234,3 +234,67 @@ fn rules_remove_what_they_say_and_up_does_it_too() {
     signal(&up, rustix::process::Signal::TERM);
     assert!(up.wait().unwrap().success());
 }
+
+#[test]
+fn what_goes_is_archived_first_and_found_there() {
+    let here = Installation::new();
+    let event = |day: &str, number: u32| {
+        format!(
+            r#"{{"occurred_at":"{day}T10:00:00Z","source_id":"{day}{number}","action":"saved","entity":{{"type":"user","id":"{number}"}}}}"#
+        )
+    };
+    let all = [event("2020-01-01", 1), event("2020-01-02", 2), event("2020-01-03", 3)];
+    here.store(&all.each_ref().map(String::as_str));
+    let prune = ["prune", "--older-than", "365d", "--archive", "old"];
+    assert!(here.ok(&prune).starts_with("removed 3 events"));
+    let archive = ["query", "--store", "archive:old"];
+    let found = here.ok(&archive);
+    assert_eq!(found.lines().count(), 3, "{found}");
+    let one = here.ok(&["history", "user:2", "--store", "archive:old"]);
+    assert!(one.contains("2020-01-02"), "{one}");
+    let verified = here.ok(&["verify", "--archive", "old"]);
+    assert_eq!(verified, "right  an archive of 1 file with 3 events\n");
+    here.ok(&["verify"]);
+
+    // An auditor has the files and the key.
+    let key = here.ok(&["checkpoint", "--key"]);
+    let auditor = Installation::new();
+    let directory = auditor.path("files");
+    std::fs::create_dir(&directory).unwrap();
+    let file = std::fs::read_dir(here.path("old")).unwrap().next().unwrap().unwrap();
+    let copy = directory.join(file.file_name());
+    std::fs::copy(file.path(), &copy).unwrap();
+    let keyless = auditor.run(&["verify", "--archive", "files"]);
+    assert!(keyless.status == 2 && keyless.stderr.contains("there is no key here"), "{keyless:?}");
+    let check = ["verify", "--archive", "files", "--key", key.trim()];
+    auditor.ok(&check);
+    let mut bytes = std::fs::read(&copy).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&copy, bytes).unwrap();
+    let wrong = auditor.run(&check);
+    assert!(wrong.status == 3 && wrong.stdout.starts_with("changed: files/annals-"), "{wrong:?}");
+
+    let rules = "[retention]\narchive = \"shelf\"\n[[retention.rule]]\nname = \"all\"\n\
+                 preset = \"pci-dss\"\n";
+    here.write("annals.toml", rules);
+    // Old enough to be archived, and not to be forgotten.
+    let day = annals::Timestamp::now().before(std::time::Duration::from_secs(200 * 86_400));
+    here.store(&[&event(&day.to_string()[..10], 4)]);
+    assert!(here.ok(&["retention", "apply"]).starts_with("all: removed 1 event"));
+    assert_eq!(here.ok(&["query", "--store", "archive:shelf"]).lines().count(), 1);
+    let both = here.run(&["prune", "--older-than", "1d"]);
+    assert!(
+        both.status == 2 && both.stderr.contains("there are rules of retention too"),
+        "{both:?}"
+    );
+    here.write("annals.toml", "");
+    for (arguments, told) in [
+        (&["query", "--store", "archive:nowhere"][..], "check the path"),
+        (&["work", "--drain", "--store", "archive:old"], "an archive is read and verified"),
+        (&["prune", "--older-than", "1d", "--store", "archive:old"], "an archive never changes"),
+    ] {
+        let refused = here.run(arguments);
+        assert!(refused.status == 2 && refused.stderr.contains(told), "{refused:?}");
+    }
+}

@@ -101,6 +101,15 @@ pub struct Load<'a> {
 
 /// Fills a queue, and times the worker emptying it: events a second.
 pub fn drain(queue: Arc<dyn Transport>, store: Arc<dyn Appender>, load: Load<'_>) -> Outcome<f64> {
+    drain_by(queue, load, |options| Worker::new(store, options))
+}
+
+/// As [`drain`], by the worker that `hire` makes.
+pub fn drain_by(
+    queue: Arc<dyn Transport>,
+    load: Load<'_>,
+    hire: impl FnOnce(WorkerOptions) -> Worker,
+) -> Outcome<f64> {
     crate::runtime()?.block_on(async {
         for part in load.records.chunks(2_000) {
             let message = |record: &Record| Message { id: record.id, body: record.body().to_vec() };
@@ -110,7 +119,7 @@ pub fn drain(queue: Arc<dyn Transport>, store: Arc<dyn Appender>, load: Load<'_>
         options.batch_size = load.batch;
         options.concurrency = load.workers;
         options.drain = true;
-        let worker = Worker::new(store, options).transport(queue);
+        let worker = hire(options).transport(queue);
         let gauge = worker.gauge();
         let began = Instant::now();
         worker.run().await?;

@@ -26,6 +26,7 @@ mod proof;
 mod record;
 mod redis;
 mod row;
+mod seal;
 mod sink;
 mod symfony;
 
@@ -38,7 +39,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A bench's name, and what runs it.
 type Bench = (&'static str, fn() -> Outcome);
 
-const BENCHES: [Bench; 20] = [
+const BENCHES: [Bench; 22] = [
     ("record", record::run),
     ("latency", latency::run),
     ("durable", durable::run),
@@ -47,6 +48,7 @@ const BENCHES: [Bench; 20] = [
     ("history", history::run),
     ("outbox", postgres::outbox::run),
     ("drain-postgres", postgres::drain::run_store),
+    ("log-postgres", postgres::drain::run_log),
     ("move-postgres", postgres::drain::run_move),
     ("drain-mariadb", mysql::run_store),
     ("attach", postgres::attach::run),
@@ -59,6 +61,7 @@ const BENCHES: [Bench; 20] = [
     ("redis-away", redis::away::run),
     ("drain-redis", redis::drain::run),
     ("verify", proof::run),
+    ("seal", seal::run),
 ];
 
 fn main() -> ExitCode {

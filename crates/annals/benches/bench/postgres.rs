@@ -4,6 +4,7 @@ pub mod attach;
 pub mod drain;
 pub mod history;
 pub mod lag;
+mod logless;
 pub mod outbox;
 mod plain;
 

@@ -70,6 +70,16 @@ impl Positions {
         self.runs.range(..=position).next_back().is_some_and(|(_, end)| position < *end)
     }
 
+    /// How many lie from `from` to before `until`.
+    #[must_use]
+    pub fn within(&self, from: u64, until: u64) -> u64 {
+        let before = self.runs.range(..from).next_back();
+        let inside = self.runs.range(from..until.max(from));
+        let overlap =
+            |(first, end): (&u64, &u64)| (*end).min(until).saturating_sub((*first).max(from));
+        before.into_iter().chain(inside).map(overlap).sum()
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::private::make_private_directory_of;
 
 /// The file that is locked for another: opened, and not locked yet.
-pub(super) fn lock_file(path: &Path) -> io::Result<fs::File> {
+pub(crate) fn lock_file(path: &Path) -> io::Result<fs::File> {
     make_private_directory_of(path)?;
     fs::OpenOptions::new()
         .create(true)
@@ -18,7 +18,7 @@ pub(super) fn lock_file(path: &Path) -> io::Result<fs::File> {
 
 /// Puts a file of its owner's alone in the place of another, durably: whoever reads it
 /// finds the one or the other.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = write_beside(path, bytes)?;
     fs::rename(&beside, path)?;
     sync_directory_of(path)
@@ -28,7 +28,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] then.
-pub(super) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = write_beside(path, bytes)?;
     let linked = fs::hard_link(&beside, path);
     fs::remove_file(&beside)?;

@@ -53,7 +53,7 @@ pub async fn witnessed(ledger: &dyn Ledger, witnesses: &[VerifierKey]) -> Result
 
 /// Of the last checkpoints that have at least this size, the one with the most signatures;
 /// of several the last.
-pub(super) async fn best(ledger: &dyn Ledger, size: u64) -> Result<Option<SignedCheckpoint>> {
+pub(crate) async fn best(ledger: &dyn Ledger, size: u64) -> Result<Option<SignedCheckpoint>> {
     let mut best: Option<SignedCheckpoint> = None;
     for kept in ledger.last_checkpoints(NEAR).await?.iter().filter(|kept| kept.size >= size) {
         let checkpoint = read(kept)?;

@@ -3,10 +3,13 @@
 use std::time::Instant;
 
 use super::plan::Looking;
-use super::policy::Policy;
+use super::policy::{Policy, Rule};
 use crate::error::Result;
 use crate::event::{Actor, EventId, Timestamp};
-use crate::store::{Going, Removed, Retain, SignRemoval, Spot, Store, announce, yield_to_appends};
+use crate::store::{
+    Archivist, Going, Hands, Prune, Removed, Retain, SignRemoval, Spot, Store, announce, prune,
+    yield_to_appends,
+};
 
 /// Events that one step removes, at most: some milliseconds of work.
 const STEP: usize = 500;
@@ -23,13 +26,14 @@ pub struct Apply<'a> {
     policy: &'a Policy,
     by: Option<Actor>,
     signer: Option<&'a dyn SignRemoval>,
+    archivist: Option<&'a dyn Archivist>,
 }
 
 impl<'a> Apply<'a> {
     /// Applies these rules.
     #[must_use]
     pub fn new(policy: &'a Policy) -> Self {
-        Self { policy, by: None, signer: None }
+        Self { policy, by: None, signer: None, archivist: None }
     }
 
     /// Names who does it.
@@ -42,6 +46,13 @@ impl<'a> Apply<'a> {
     #[must_use]
     pub fn signed_by(self, signer: &'a dyn SignRemoval) -> Self {
         Self { signer: Some(signer), ..self }
+    }
+
+    /// Has what goes archived first, save by rules that say otherwise; what need not be at
+    /// hand then goes earlier.
+    #[must_use]
+    pub fn archived_by(self, archivist: &'a dyn Archivist) -> Self {
+        Self { archivist: Some(archivist), ..self }
     }
 }
 
@@ -80,9 +91,14 @@ async fn in_rounds(
     runs: usize,
     mut progress: impl FnMut(Removed) + Send,
 ) -> Result<Vec<Applied>> {
+    if let [only] = apply.policy.rules()
+        && only.is_for_all()
+    {
+        return Ok(vec![by_age(store, apply, only, now, progress).await?]);
+    }
     let (policy, retain) = (apply.policy, store.retain()?);
     let mut applied = vec![Applied::default(); policy.rules().len()];
-    let mut looking = Looking::begin(store, policy, now, false, runs).await?;
+    let mut looking = Looking::begin(store, policy, now, apply.archivist.is_some(), runs).await?;
     let mut removed = Removed::default();
     loop {
         let further = looking.round(retain, true).await?;
@@ -100,6 +116,28 @@ async fn in_rounds(
     }
 }
 
+/// One rule for everything asks for nothing but the time, and no event is looked at.
+async fn by_age(
+    store: &dyn Store,
+    apply: &Apply<'_>,
+    rule: &Rule,
+    now: Timestamp,
+    progress: impl FnMut(Removed),
+) -> Result<Applied> {
+    let archivist = apply.archivist.filter(|_| !rule.unarchived);
+    let Some(before) = rule.before(now, archivist.is_some()) else { return Ok(Applied::default()) };
+    let mut wanted = Prune::before(before).by(apply.by.clone()).by_rule(&rule.name);
+    if let Some(signer) = apply.signer {
+        wanted = wanted.signed_by(signer);
+    }
+    if let Some(archivist) = archivist {
+        wanted = wanted.archived_by(archivist);
+    }
+    let pruned = prune(store, &wanted, progress).await?;
+    let events = pruned.event.into_iter().collect();
+    Ok(Applied { removed: pruned.removed, held: pruned.plan.held, events })
+}
+
 /// Tells of what each rule is about to remove in this round.
 async fn tell(
     store: &dyn Store,
@@ -111,9 +149,11 @@ async fn tell(
     for (((rule, due), positions), applied) in rules.zip(applied) {
         applied.held += due.held;
         let Some(before) = due.before.filter(|_| due.goes.events > 0) else { continue };
+        let archivist = apply.archivist.filter(|_| !rule.unarchived);
         let (rule, below, bytes) = (Some(rule.name.as_str()), looking.below, due.goes.bytes);
         let going = Going { rule, before, below, bytes, positions };
-        let event = announce(store, &going, apply.by.as_ref(), apply.signer).await?;
+        let hands = Hands { by: apply.by.as_ref(), signer: apply.signer, archivist };
+        let event = announce(store, &going, hands).await?;
         applied.removed.add(due.goes);
         applied.events.push(event);
     }
@@ -156,7 +196,7 @@ async fn remove_rows(
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Keep, Rule};
+    use super::super::Keep;
     use super::*;
     use crate::event::{Entity, Event};
     use crate::store::sqlite::SqliteStore;

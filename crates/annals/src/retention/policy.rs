@@ -101,6 +101,12 @@ impl Rule {
         Some(now.before(shortest))
     }
 
+    /// Whether it matches every event.
+    pub(super) fn is_for_all(&self) -> bool {
+        let scope = [&self.tenants, &self.entity_types, &self.actions, &self.tags];
+        scope.iter().all(|names| names.is_empty())
+    }
+
     fn matches(&self, event: &Surveyed) -> bool {
         let one_of = |wanted: &[String], is: Option<&str>| {
             wanted.is_empty() || is.is_some_and(|is| wanted.iter().any(|wanted| wanted == is))
@@ -139,8 +145,7 @@ impl Policy {
                 );
                 return wrong(found, "put the rule for all the rest last");
             }
-            let scope = [&rule.tenants, &rule.entity_types, &rule.actions, &rule.tags];
-            if scope.iter().all(|names| names.is_empty()) {
+            if rule.is_for_all() {
                 all = Some(rule);
             }
         }

@@ -6,32 +6,35 @@ use super::Stored;
 use crate::error::Result;
 use crate::query::{Cursor, Page, Query};
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 /// Rows that one slice of a walk looks at.
-pub(super) const SLICE: usize = 4_096;
+pub(crate) const SLICE: usize = 4_096;
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 /// Rows that one page looks at: after them it ends with what was found, and its
 /// cursor goes on from there.
-pub(super) const MAX_SCANNED: usize = 64 * SLICE;
+pub(crate) const MAX_SCANNED: usize = 64 * SLICE;
 
 /// Bytes of bodies that one answer holds: no further event is added once they
 /// are reached.
-pub(super) const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+pub(crate) const ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// What was found so far, and where.
 #[derive(Debug)]
-pub(super) struct Paging {
-    pub(super) query: Query,
+pub(crate) struct Paging {
+    pub(crate) query: Query,
     /// The log's size when the first page was read.
-    pub(super) size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// The last row that was looked at: its time and position.
-    pub(super) at: Option<(i64, u64)>,
-    pub(super) scanned: usize,
+    pub(crate) at: Option<(i64, u64)>,
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    pub(crate) scanned: usize,
     bytes: usize,
     events: Vec<Stored>,
 }
 
 impl Paging {
-    pub(super) fn begin(mut query: Query) -> Result<Self> {
+    pub(crate) fn begin(mut query: Query) -> Result<Self> {
         query.limit = query.limit.clamp(1, Query::MAX_LIMIT);
         let cursor = query.cursor;
         if let Some(cursor) = &cursor {
@@ -41,6 +44,7 @@ impl Paging {
             size: cursor.map(|cursor| cursor.size),
             at: cursor.map(|cursor| (cursor.micros, cursor.position)),
             query,
+            #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
             scanned: 0,
             bytes: 0,
             events: Vec::new(),
@@ -48,17 +52,17 @@ impl Paging {
     }
 
     /// Whether no further event fits on it.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.events.len() == self.query.limit || self.bytes >= ANSWER_BYTES
     }
 
-    pub(super) fn push(&mut self, event: Stored) {
+    pub(crate) fn push(&mut self, event: Stored) {
         self.bytes += event.body.len();
         self.events.push(event);
     }
 
     /// The page, and if there is more, the cursor from which to go on.
-    pub(super) fn page(&mut self, more: bool) -> Page {
+    pub(crate) fn page(&mut self, more: bool) -> Page {
         let next = self.at.filter(|_| more).map(|(micros, position)| Cursor {
             micros,
             position,

@@ -26,13 +26,15 @@ pub struct Prune<'a> {
     before: Timestamp,
     by: Option<Actor>,
     signer: Option<&'a dyn SignRemoval>,
+    archivist: Option<&'a dyn Archivist>,
+    rule: Option<&'a str>,
 }
 
 impl<'a> Prune<'a> {
     /// Prunes the events that occurred before a time.
     #[must_use]
     pub fn before(before: Timestamp) -> Self {
-        Self { before, by: None, signer: None }
+        Self { before, by: None, signer: None, archivist: None, rule: None }
     }
 
     /// Names who does it.
@@ -46,6 +48,17 @@ impl<'a> Prune<'a> {
     pub fn signed_by(self, signer: &'a dyn SignRemoval) -> Self {
         Self { signer: Some(signer), ..self }
     }
+
+    /// Has what goes archived first.
+    #[must_use]
+    pub fn archived_by(self, archivist: &'a dyn Archivist) -> Self {
+        Self { archivist: Some(archivist), ..self }
+    }
+
+    /// Names the rule of retention that it is done by.
+    pub(crate) fn by_rule(self, rule: &'a str) -> Self {
+        Self { rule: Some(rule), ..self }
+    }
 }
 
 /// Signs what is about to be removed, with the keys of the log.
@@ -56,6 +69,26 @@ pub trait SignRemoval: Send + Sync {
     /// # Errors
     /// If there are no keys of this log, or it may not be signed.
     async fn sign_removal(&self, removal: &Removal) -> Result<String>;
+}
+
+/// Keeps elsewhere what is about to be removed.
+#[async_trait]
+pub trait Archivist: Send + Sync {
+    /// Archives the events at these positions; once this returns they are durable there, and
+    /// have been checked.
+    ///
+    /// # Errors
+    /// If any of that fails: then nothing is to be removed.
+    async fn archive(&self, store: &dyn Store, positions: &Positions) -> Result<Vec<Archived>>;
+}
+
+/// A file that something was archived in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Archived {
+    /// Its name.
+    pub file: String,
+    /// SHA-256 over its bytes, in hexadecimal.
+    pub sha256: String,
 }
 
 /// What a prune did.
@@ -91,9 +124,10 @@ pub async fn prune(
         return Ok(Pruned { plan, removed, event: None });
     }
     let positions = store.prune_list(before, plan.below).await?;
-    let going =
-        Going { rule: None, before, below: plan.below, bytes: plan.bytes, positions: &positions };
-    let event = announce(store, &going, prune.by.as_ref(), prune.signer).await?;
+    let (rule, below, bytes) = (prune.rule, plan.below, plan.bytes);
+    let going = Going { rule, before, below, bytes, positions: &positions };
+    let hands = Hands { by: prune.by.as_ref(), signer: prune.signer, archivist: prune.archivist };
+    let event = announce(store, &going, hands).await?;
     loop {
         let began = Instant::now();
         let step = store.prune_step(before, plan.below, STEP).await?;
@@ -125,12 +159,20 @@ pub(crate) struct Going<'a> {
     pub(crate) positions: &'a Positions,
 }
 
-/// Has the list of what is about to go signed, keeps it, and tells of it in the trail.
+/// Who has a hand in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Hands<'a> {
+    pub(crate) by: Option<&'a Actor>,
+    pub(crate) signer: Option<&'a dyn SignRemoval>,
+    pub(crate) archivist: Option<&'a dyn Archivist>,
+}
+
+/// Archives what is about to go, has the list of it signed, keeps that, and tells of it in
+/// the trail.
 pub(crate) async fn announce(
     store: &dyn Store,
     going: &Going<'_>,
-    by: Option<&Actor>,
-    signer: Option<&dyn SignRemoval>,
+    hands: Hands<'_>,
 ) -> Result<EventId> {
     let doing = || format!("prune {}", store.url());
     let runs = going.positions.runs().len();
@@ -140,10 +182,14 @@ pub(crate) async fn announce(
         return Err(Error::new(ErrorKind::Usage, doing(), found)
             .hint("begin with what is older: give a longer --older-than first"));
     }
-    let event = intent(going, by)?;
+    let archived = match hands.archivist {
+        Some(archivist) => archivist.archive(store, going.positions).await?,
+        None => Vec::new(),
+    };
+    let event = intent(going, archived, hands.by)?;
     let removal = Removal::new(event.id, going.below, going.positions);
     let ledger = store.ledger()?;
-    let note = match signer {
+    let note = match hands.signer {
         Some(signer) => Some(signer.sign_removal(&removal).await?),
         None if ledger.standing().await?.keys.is_empty() => None,
         None => {
@@ -159,7 +205,7 @@ pub(crate) async fn announce(
 }
 
 /// The event that tells of a removal.
-fn intent(going: &Going<'_>, by: Option<&Actor>) -> Result<Event> {
+fn intent(going: &Going<'_>, archive: Vec<Archived>, by: Option<&Actor>) -> Result<Event> {
     #[derive(serde::Serialize)]
     struct Intent<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,6 +215,8 @@ fn intent(going: &Going<'_>, by: Option<&Actor>) -> Result<Event> {
         events: u64,
         bytes: u64,
         positions: String,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        archive: Vec<Archived>,
     }
     let intent = Intent {
         rule: going.rule,
@@ -177,6 +225,7 @@ fn intent(going: &Going<'_>, by: Option<&Actor>) -> Result<Event> {
         events: going.positions.count(),
         bytes: going.bytes,
         positions: going.positions.hash().iter().map(|byte| format!("{byte:02x}")).collect(),
+        archive,
     };
     system_event(PRUNED, &intent, by.cloned())
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accept;
+mod archive;
 #[cfg(feature = "sqlite")]
 mod attach;
 mod capture;

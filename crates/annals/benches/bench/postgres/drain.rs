@@ -9,6 +9,7 @@ use annals::transport::postgres::PostgresTransport;
 use annals_testbed::postgres::Postgres;
 use sqlx::postgres::PgPool;
 
+use super::logless::Logless;
 use super::{CALM, plain};
 use crate::Outcome;
 use crate::drain::{Load, drain, records};
@@ -17,6 +18,40 @@ use crate::row::{Row, Target};
 pub const ROUNDS: usize = 7;
 pub const EVENTS: u32 = 60_000;
 pub const BATCH: usize = 1_000;
+
+/// From memory into the store, beside the same worker into the same table without a log.
+pub fn run_log() -> Outcome {
+    let server = Postgres::start(CALM)?;
+    let records = records(EVENTS)?;
+    let (mut ours, mut reference) = (Vec::new(), Vec::new());
+    for round in 0..=ROUNDS {
+        let one = ours_into(&server, &records, 1)?;
+        let other = logless_into(&server, &records)?;
+        // The first round warms up.
+        if round > 0 {
+            ours.push(one);
+            reference.push(other);
+        }
+    }
+    let what =
+        format!("drain, memory to PostgreSQL, batches of {BATCH}, with the log, beside without it");
+    let target = Some(Target::RatioAtLeast(0.9));
+    Row { bench: "log-postgres", what: &what, unit: "events/s", ours, reference, target }.print();
+    Ok(())
+}
+
+fn logless_into(server: &Postgres, records: &[Record]) -> Outcome<f64> {
+    let url = server.database();
+    let store = crate::runtime()?.block_on(async {
+        // For its tables.
+        PostgresStore::open(&url).await?;
+        Logless::open(&url).await
+    })?;
+    let load = Load { records, batch: BATCH, workers: 1 };
+    let rate = drain(Arc::new(MemoryTransport::new()), Arc::new(store), load);
+    server.sql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", name(&url)));
+    rate
+}
 
 /// From memory, so that the store is all of it, beside COPY into the same table.
 pub fn run_store() -> Outcome {

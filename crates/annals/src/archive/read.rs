@@ -1,0 +1,305 @@
+//! An archive as a store that is only read.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::file::{Entry, Header, Lines, header};
+use super::{blocking, files};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{EventId, Timestamp};
+use crate::log::Positions;
+use crate::query::{Filter, Order, Page, Query};
+use crate::store::hold::Hold;
+use crate::store::paging::{ANSWER_BYTES, Paging};
+use crate::store::{Appended, Appender, PrunePlan, Record, Removed, Store, StoreStats, Stored};
+
+/// A directory of archive files. It is read from the beginning for each question, save the
+/// files whose time has nothing to do with it: seconds for millions of events.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    url: String,
+    files: Arc<[File]>,
+}
+
+/// A file, and what its first line says.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+
+    last: u64,
+    events: u64,
+    oldest: Timestamp,
+    newest: Timestamp,
+    bytes: u64,
+}
+
+impl Archive {
+    /// Opens the archive in a directory. Nothing of it is verified.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if there is none; [`ErrorKind::Damaged`] if a file's first line
+    /// cannot be read.
+    pub async fn open(directory: &Path) -> Result<Self> {
+        let url = format!("archive:{}", directory.display());
+        let directory = directory.to_owned();
+        let files = blocking(move || {
+            let paths = files(&directory)?;
+            if paths.is_empty() {
+                let doing = format!("read the archive in {}", directory.display());
+                return Err(Error::new(ErrorKind::Usage, doing, "there are no files of one")
+                    .hint("check the path: it is the directory that was given to --archive"));
+            }
+            paths.into_iter().map(File::of).collect::<Result<Vec<File>>>()
+        });
+        Ok(Self { url, files: files.await?.into() })
+    }
+
+    /// Lets `take` look at each event of the files that `wanted` lets through.
+    async fn each<T: Send + 'static>(
+        &self,
+        wanted: impl Fn(&File) -> bool + Send + 'static,
+        mut found: T,
+        mut take: impl FnMut(&mut T, Entry) + Send + 'static,
+    ) -> Result<T> {
+        let files = Arc::clone(&self.files);
+        blocking(move || {
+            for file in files.iter().filter(|file| wanted(file)) {
+                file.each(|entry| take(&mut found, entry))?;
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    fn never(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Usage, format!("{what} {}", self.url), "an archive never changes")
+            .hint("remove its files when they are to be forgotten")
+    }
+}
+
+impl File {
+    fn of(path: PathBuf) -> Result<Self> {
+        let damaged = |found: String| damaged(&path, 1, found);
+        let header: Header = header(&path).map_err(damaged)?;
+        let time = |text: &str| text.parse::<Timestamp>().map_err(damaged);
+        let (oldest, newest) = (time(&header.oldest)?, time(&header.newest)?);
+        let bytes = std::fs::metadata(&path).map_or(0, |attributes| attributes.len());
+        let Header { last, events, .. } = header;
+        Ok(Self { path, last, events, oldest, newest, bytes })
+    }
+
+    fn each(&self, mut take: impl FnMut(Entry)) -> Result<()> {
+        let failed = |line, error: std::io::Error| damaged(&self.path, line, error.to_string());
+        let mut lines = Lines::open(&self.path).map_err(|error| failed(1, error))?;
+        loop {
+            let number = lines.count + 1;
+            let Some(line) = lines.next().map_err(|error| failed(number, error))? else {
+                return Ok(());
+            };
+            if number == 1 || line.starts_with("{\"sha256\":") {
+                continue;
+            }
+            let entry = Entry::read(line).map_err(|(_, what)| damaged(&self.path, number, what))?;
+            take(entry);
+        }
+    }
+}
+
+fn damaged(path: &Path, line: u64, found: String) -> Error {
+    let doing = format!("read line {line} of {}", path.display());
+    Error::new(ErrorKind::Damaged, doing, found)
+        .hint("`annals verify --archive` says what is wrong with it")
+}
+
+fn stored(entry: &Entry) -> Stored {
+    Stored {
+        position: entry.position,
+        id: entry.record.id,
+        appended_at: entry.appended_at,
+        body: entry.record.body().to_vec(),
+    }
+}
+
+/// Whether a filter lets an event through.
+fn matches(filter: &Filter, record: &Record) -> bool {
+    let is = |wanted: &Option<String>, found: Option<&str>| {
+        wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+    };
+    let entity = filter.entity.as_ref().is_none_or(|entity| {
+        entity.kind == record.entity_type() && entity.id.as_deref() == record.entity_id()
+    });
+    let actor = filter.actor.as_ref().is_none_or(|actor| {
+        is(&actor.kind, record.actor_type()) && record.actor_id() == Some(&actor.id)
+    });
+    entity
+        && actor
+        && is(&filter.entity_type, Some(record.entity_type()))
+        && is(&filter.action, Some(record.action()))
+        && filter.outcome.is_none_or(|outcome| outcome.as_str() == record.outcome())
+        && is(&filter.tenant, record.tenant())
+        && is(&filter.request, record.request_id())
+        && filter.since.is_none_or(|since| record.occurred_at >= since)
+        && filter.until.is_none_or(|until| record.occurred_at < until)
+        && filter.matches_body(record.body())
+}
+
+/// What a page may hold so far, by its place in the order: time and position.
+struct Found {
+    events: BTreeMap<(i64, u64), Stored>,
+    order: Order,
+    /// One more than the page has.
+    most: usize,
+    bytes: usize,
+    /// Something that fits was dropped since the page is full.
+    dropped: bool,
+}
+
+impl Found {
+    fn add(&mut self, key: (i64, u64), event: Stored) {
+        self.bytes += event.body.len();
+        if let Some(double) = self.events.insert(key, event) {
+            // Archived twice, after a removal that was cut short.
+            self.bytes -= double.body.len();
+        }
+        while self.events.len() > self.most
+            || self.events.len() > 1 && self.bytes > 2 * ANSWER_BYTES
+        {
+            let worst = match self.order {
+                Order::NewestFirst => self.events.pop_first(),
+                Order::OldestFirst => self.events.pop_last(),
+            };
+            self.bytes -= worst.map_or(0, |(_, event)| event.body.len());
+            self.dropped = true;
+        }
+    }
+}
+
+#[async_trait]
+impl Appender for Archive {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    async fn append(&self, _: Arc<[Record]>) -> Result<Vec<Appended>> {
+        Err(self.never("append to"))
+    }
+}
+
+#[async_trait]
+impl Store for Archive {
+    async fn get(&self, id: EventId) -> Result<Option<Stored>> {
+        let millis = id.millis();
+        let wanted = move |file: &File| {
+            (file.oldest.as_millis()..=file.newest.as_millis()).contains(&millis)
+        };
+        self.each(wanted, None, move |found, entry| {
+            if entry.record.id == id {
+                *found = Some(stored(&entry));
+            }
+        })
+        .await
+    }
+
+    async fn query(&self, query: Query) -> Result<Page> {
+        let mut paging = Paging::begin(query)?;
+        let size = self.files.iter().map(|file| file.last + 1).max().unwrap_or(0);
+        paging.size.get_or_insert(size);
+        let (at, order) = (paging.at, paging.query.order);
+        let (filter, most) = (paging.query.filter.clone(), paging.query.limit + 1);
+        let beyond = move |key: (i64, u64)| match order {
+            Order::NewestFirst => at.is_none_or(|at| key < at),
+            Order::OldestFirst => at.is_none_or(|at| key > at),
+        };
+        let (since, until) = (filter.since, filter.until);
+        let wanted = move |file: &File| {
+            since.is_none_or(|since| file.newest >= since)
+                && until.is_none_or(|until| file.oldest < until)
+                && at.is_none_or(|(micros, _)| match order {
+                    Order::NewestFirst => file.oldest.as_micros() <= micros,
+                    Order::OldestFirst => file.newest.as_micros() >= micros,
+                })
+        };
+        let found = Found { events: BTreeMap::new(), order, most, bytes: 0, dropped: false };
+        let found = self.each(wanted, found, move |found, entry| {
+            let key = (entry.record.occurred_at.as_micros(), entry.position);
+            if beyond(key) && matches(&filter, &entry.record) {
+                found.add(key, stored(&entry));
+            }
+        });
+        let Found { events, dropped, .. } = found.await?;
+        let mut events: Vec<((i64, u64), Stored)> = events.into_iter().collect();
+        if order == Order::NewestFirst {
+            events.reverse();
+        }
+        let mut more = dropped;
+        for (key, event) in events {
+            if paging.is_full() {
+                more = true;
+                break;
+            }
+            paging.push(event);
+            paging.at = Some(key);
+        }
+        Ok(paging.page(more))
+    }
+
+    async fn window(&self, from: u64, limit: usize) -> Result<Vec<Stored>> {
+        let limit = limit.clamp(1, Query::MAX_LIMIT);
+        let wanted = move |file: &File| file.last >= from;
+        let found = self.each(wanted, BTreeMap::new(), move |found, entry| {
+            if entry.position >= from {
+                found.insert(entry.position, stored(&entry));
+                if found.len() > limit {
+                    found.pop_last();
+                }
+            }
+        });
+        let (mut window, mut bytes) = (Vec::new(), 0);
+        for event in found.await?.into_values() {
+            bytes += event.body.len();
+            if bytes > ANSWER_BYTES && !window.is_empty() {
+                break;
+            }
+            window.push(event);
+        }
+        Ok(window)
+    }
+
+    async fn stats(&self) -> Result<StoreStats> {
+        let files = || self.files.iter();
+        Ok(StoreStats {
+            events: files().map(|file| file.events).sum(),
+            size: files().map(|file| file.last + 1).max().unwrap_or(0),
+            oldest: files().map(|file| file.oldest).min(),
+            newest: files().map(|file| file.newest).max(),
+            bytes: files().map(|file| file.bytes).sum(),
+        })
+    }
+
+    async fn prune_plan(&self, _: Timestamp) -> Result<PrunePlan> {
+        Err(self.never("prune"))
+    }
+
+    async fn prune_list(&self, _: Timestamp, _: u64) -> Result<Positions> {
+        Err(self.never("prune"))
+    }
+
+    async fn prune_step(&self, _: Timestamp, _: u64, _: usize) -> Result<Removed> {
+        Err(self.never("prune"))
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>> {
+        Ok(Vec::new())
+    }
+
+    async fn place_hold(&self, _: &Hold) -> Result<()> {
+        Err(self.never("place a hold in"))
+    }
+
+    async fn lift_hold(&self, _: EventId) -> Result<bool> {
+        Ok(false)
+    }
+}
