@@ -3,7 +3,7 @@
 use crate::{cargo, fuzz, outcomes};
 
 /// Feature sets that an application may choose, beside the default and all.
-const FEATURES: [&str; 15] = [
+const FEATURES: [&str; 16] = [
     "",
     "derive",
     "sqlite",
@@ -16,6 +16,7 @@ const FEATURES: [&str; 15] = [
     "config",
     "proof",
     "publish",
+    "redact",
     "archive",
     "seal",
     "testing",

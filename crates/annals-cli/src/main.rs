@@ -2,6 +2,7 @@
 //! looks after it.
 
 mod args;
+mod ask;
 mod commands;
 mod demo;
 mod failure;

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use annals::config::{Config, ConfigFile, EnvFile, LOG_KEY, MASTER_KEY, Sources};
+use annals::config::{
+    Config, ConfigFile, EnvFile, LOG_KEY, MASTER_KEY, Patterns, REDACT_KEY, Sources,
+};
 use annals::log::VerifierKey;
 use annals::proof::{Cosigner, Keys, Publisher, Signer, Target, WitnessAddress};
+use annals::redact::{self, HashKey, Redactor};
 use annals::seal::{Declared, MasterKey, Opener, Sealer};
 use annals::store::laravel::AuditsTable;
 use annals::store::{self, Store};
@@ -151,10 +154,13 @@ impl Session {
             worker = worker.mirror(mirror);
         }
         reopen_on_hangup(appenders)?;
-        Ok(match self.sealer().await? {
-            Some(sealer) => worker.sealer(Arc::new(sealer)),
-            None => worker,
-        })
+        if let Some(sealer) = self.sealer().await? {
+            worker = worker.sealer(Arc::new(sealer));
+        }
+        if let Some(redactor) = self.redactor(false)? {
+            worker = worker.redactor(redactor);
+        }
+        Ok(worker)
     }
 
     /// What seals personal values; none without a master key, or if the store has no place
@@ -175,6 +181,29 @@ impl Session {
         };
         let store = store::open(url).await?;
         Ok(Some(Sealer::new(store, master, Declared::of(fields)?)?))
+    }
+
+    /// What redacts what is posted, or what a worker stores; none if there is nothing to do.
+    pub(crate) fn redactor(&self, posted: bool) -> Result<Option<Arc<Redactor>>, Failure> {
+        let redact = &self.config.redact;
+        let fields = redact::Fields::of(&redact.drop, &redact.mask, &redact.hash)?;
+        let patterns = match redact.patterns {
+            Patterns::All => true,
+            Patterns::Ingest => posted,
+            Patterns::Off => false,
+        };
+        let key = if redact.hash.is_empty() { None } else { self.hash_key(true)? };
+        let redactor = Redactor::new(fields, key, patterns)?;
+        Ok((!redactor.is_idle()).then(|| Arc::new(redactor)))
+    }
+
+    /// The key of hashes; none if there is none here.
+    pub(crate) fn hash_key(&self, may_make: bool) -> Result<Option<HashKey>, Failure> {
+        Ok(match (std::env::var(REDACT_KEY), &self.config.redact.key_file) {
+            (Ok(key), _) => Some(HashKey::from_text(&key)?),
+            (Err(_), Some(file)) => Some(HashKey::from_file(file, may_make)?),
+            (Err(_), None) => None,
+        })
     }
 
     /// What opens sealed values; none without a master key.

@@ -4,6 +4,7 @@ mod read;
 
 use std::sync::Arc;
 
+use annals::redact::Redactor;
 use annals::{Audit, Error, ErrorKind, Event, EventId};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -27,6 +28,7 @@ const RETRY_SECONDS: u32 = 2;
 #[derive(Debug)]
 pub(crate) struct Ingest {
     audit: Audit,
+    redactor: Option<Arc<Redactor>>,
     limits: Limits,
     /// Counts down [`Limits::held_bytes`].
     held: Arc<Semaphore>,
@@ -59,9 +61,9 @@ impl Serialize for Id {
 type Read = (Result<Event, String>, usize);
 
 impl Ingest {
-    pub(crate) fn new(audit: Audit, limits: Limits) -> Self {
+    pub(crate) fn new(audit: Audit, limits: Limits, redactor: Option<Arc<Redactor>>) -> Self {
         let held = limits.held_bytes.min(Semaphore::MAX_PERMITS);
-        Self { audit, limits, held: Arc::new(Semaphore::new(held)) }
+        Self { audit, redactor, limits, held: Arc::new(Semaphore::new(held)) }
     }
 
     /// Waits until every event that can be taken is durable.
@@ -142,10 +144,19 @@ pub(crate) async fn ingest(
     let format = format_of(request.headers()).map_err(Problem::closing)?;
     let (body, held) = ingest.read(request).await?;
     let limit = ingest.limits.events;
+    let redactor = ingest.redactor.clone();
     // Reading 16 MiB of JSON takes long enough to hold up other requests.
     let read = tokio::task::spawn_blocking(move || {
         let pieces = body::split(&body, format, limit)?;
-        Ok(pieces.into_iter().map(|piece| (piece.accept(), piece.len())).collect::<Vec<Read>>())
+        let accept = |piece: body::Piece<'_>| {
+            let event = piece.accept();
+            let event = match &redactor {
+                Some(redactor) => event.and_then(|event| redactor.event(event)),
+                None => event,
+            };
+            (event, piece.len())
+        };
+        Ok(pieces.into_iter().map(accept).collect::<Vec<Read>>())
     });
     let events = match read.await {
         Ok(Ok(events)) => events,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals::proof::Witness;
+use annals::redact::Redactor;
 use annals::{Audit, AuditOptions, Delivery, Error, ErrorKind, Result, WhenFull};
 use axum::Router;
 use axum::http::StatusCode;
@@ -64,6 +65,19 @@ impl Server {
     /// [`ErrorKind::Usage`] for an address that others can reach,
     /// [`ErrorKind::Away`] when the system refuses the address.
     pub async fn bind(address: SocketAddr, audit: Audit, limits: Limits) -> Result<Self> {
+        Self::bind_redacting(address, audit, limits, None).await
+    }
+
+    /// As [`Server::bind`]; events are redacted before they are queued.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub async fn bind_redacting(
+        address: SocketAddr,
+        audit: Audit,
+        limits: Limits,
+        redactor: Option<Arc<Redactor>>,
+    ) -> Result<Self> {
         let doing = || format!("listen on {address}");
         if !address.ip().to_canonical().is_loopback() {
             return Err(Error::new(
@@ -74,7 +88,7 @@ impl Server {
             .hint(format!("use 127.0.0.1:{}", address.port())));
         }
         let (listener, address) = listen(address).await?;
-        let ingest = Arc::new(Ingest::new(audit, limits.clone()));
+        let ingest = Arc::new(Ingest::new(audit, limits.clone(), redactor));
         let routes = Router::new()
             .route("/v1/events", post(ingest::ingest).fallback(ingest::post_only))
             .with_state(ingest);

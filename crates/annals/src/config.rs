@@ -79,6 +79,8 @@ pub struct Config {
     pub log: LogSettings,
     /// How personal fields are sealed.
     pub seal: SealSettings,
+    /// What is not stored as it came.
+    pub redact: RedactSettings,
     /// Which events go when, by rules.
     pub retention: RetentionSettings,
     /// The age at which `up` prunes daily, and the default of `annals prune`.
@@ -145,6 +147,34 @@ pub struct SealSettings {
     pub key_command: Option<String>,
 }
 
+/// What is not stored as it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedactSettings {
+    /// Fields that are left out.
+    pub drop: Vec<String>,
+    /// Fields that are masked.
+    pub mask: Vec<String>,
+    /// Fields that are replaced by a keyed hash.
+    pub hash: Vec<String>,
+    /// The file of that key, if one was named.
+    pub key_file: Option<PathBuf>,
+    /// Where secrets are looked for.
+    pub patterns: Patterns,
+}
+
+/// Where what looks like a secret is replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patterns {
+    /// In what is posted, before it is queued.
+    #[default]
+    Ingest,
+    /// In all that workers store, too.
+    All,
+    /// Nowhere.
+    Off,
+}
+
 /// How long events are kept, by rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -161,6 +191,9 @@ pub const LOG_KEY: &str = "ANNALS_LOG_KEY";
 
 /// The variable that holds the master key itself, likewise.
 pub const MASTER_KEY: &str = "ANNALS_MASTER_KEY";
+
+/// The variable that holds the key of hashes itself, likewise.
+pub const REDACT_KEY: &str = "ANNALS_REDACT_KEY";
 
 /// One setting as it came out.
 #[derive(Clone, Debug)]

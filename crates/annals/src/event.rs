@@ -11,7 +11,7 @@ mod id;
 mod json;
 mod object;
 mod personal;
-#[cfg(feature = "seal")]
+#[cfg(any(feature = "redact", feature = "seal"))]
 mod rewrite;
 mod scan;
 mod skim;
@@ -34,10 +34,10 @@ pub use json::{JsonFault, MAX_DEPTH};
 pub(crate) use json::{MARK, abbreviate, compact_captured, is_verbatim, push_unescaped};
 pub(crate) use object::REDACTED;
 pub use object::{Mark, Object};
-#[cfg(feature = "seal")]
+#[cfg(any(feature = "redact", feature = "seal"))]
 pub(crate) use personal::personal_value;
 pub(crate) use personal::{PERSONAL_AFTER, PERSONAL_BEFORE, has_personal};
-#[cfg(feature = "seal")]
+#[cfg(any(feature = "redact", feature = "seal"))]
 pub(crate) use rewrite::{Turn, rewrite};
 pub(crate) use scan::{end_of_string, end_of_value};
 pub(crate) use skim::{Column, Skimmed, Span, skim};

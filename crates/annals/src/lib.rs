@@ -26,6 +26,8 @@ pub mod log;
 #[cfg(feature = "proof")]
 pub mod proof;
 pub mod query;
+#[cfg(feature = "redact")]
+pub mod redact;
 pub mod retention;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub mod roles;
@@ -45,7 +47,13 @@ mod command;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(any(feature = "file", feature = "proof", feature = "seal", feature = "sqlite"))]
+#[cfg(any(
+    feature = "file",
+    feature = "proof",
+    feature = "redact",
+    feature = "seal",
+    feature = "sqlite"
+))]
 mod private;
 #[cfg(feature = "redis")]
 mod redis;

@@ -1,7 +1,10 @@
-//! Directories that belong to their owner alone, for the backends that keep files.
+//! Directories and files that belong to their owner alone, for the backends that keep files.
 
 use std::path::Path;
 use std::{fs, io};
+
+#[cfg(any(feature = "redact", feature = "seal"))]
+use crate::error::{Error, ErrorKind, Result};
 
 /// Makes the directory that `path` is to lie in, unless it is there already.
 pub(crate) fn make_private_directory_of(path: &Path) -> io::Result<()> {
@@ -16,4 +19,42 @@ pub(crate) fn make_private_directory_of(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(directory)
+}
+
+/// Makes a file of its owner's alone, durably, unless it is there already.
+#[cfg(any(feature = "redact", feature = "seal"))]
+pub(crate) fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    make_private_directory_of(path)?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&name)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&name, path);
+    fs::remove_file(&name)?;
+    linked?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Refuses a key that others than its owner may read.
+#[cfg(all(unix, any(feature = "redact", feature = "seal")))]
+pub(crate) fn refuse_readable(path: &Path, doing: &dyn Fn() -> String) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(attributes) = fs::metadata(path) else { return Ok(()) };
+    let mode = attributes.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, doing(), format!("others may read it (mode {mode:03o})"))
+        .hint(format!("chmod 600 {}", path.display())))
+}
+
+#[cfg(all(not(unix), any(feature = "redact", feature = "seal")))]
+pub(crate) fn refuse_readable(_: &Path, _: &dyn Fn() -> String) -> Result<()> {
+    Ok(())
 }

@@ -56,7 +56,7 @@ pub use prune::{Archived, Archivist, PRUNED, Prune, Pruned, SignRemoval, prune};
 pub(crate) use prune::{Going, Hands, announce, yield_to_appends};
 pub use record::Record;
 pub use retain::{Month, Retain, Spot, Surveyed};
-#[cfg(any(feature = "proof", feature = "seal"))]
+#[cfg(any(feature = "proof", feature = "redact", feature = "seal"))]
 pub(crate) use system::{append_system_event, system_event};
 pub use vault::{SubjectKey, Vault, Whose};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]

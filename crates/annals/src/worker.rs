@@ -14,6 +14,7 @@ mod batch;
 mod figures;
 mod lane;
 mod outcome;
+mod redacting;
 mod rescue;
 mod sealing;
 mod waiting;
@@ -30,6 +31,7 @@ use crate::transport::Transport;
 
 pub use figures::{Figures, Gauge};
 use lane::Lane;
+pub use redacting::Redact;
 pub use sealing::Seal;
 use waiting::Waiting;
 
@@ -126,6 +128,7 @@ pub struct Worker {
     transports: Vec<Arc<dyn Transport>>,
     spool: Option<Arc<dyn Transport>>,
     sealer: Option<Arc<dyn Seal>>,
+    redactor: Option<Arc<dyn Redact>>,
     options: WorkerOptions,
     stop: Stop,
     gauge: Gauge,
@@ -141,6 +144,7 @@ impl Worker {
             transports: Vec::new(),
             spool: None,
             sealer: None,
+            redactor: None,
             options,
             stop: Stop(Arc::new(watch::Sender::new(false))),
             gauge: Gauge::default(),
@@ -175,6 +179,13 @@ impl Worker {
     #[must_use]
     pub fn sealer(mut self, sealer: Arc<dyn Seal>) -> Self {
         self.sealer = Some(sealer);
+        self
+    }
+
+    /// Redacts what comes in, before it is sealed and stored.
+    #[must_use]
+    pub fn redactor(mut self, redactor: Arc<dyn Redact>) -> Self {
+        self.redactor = Some(redactor);
         self
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use annals::query::{ActorFilter, Cursor, Filter, Page, Query as Ask};
+use annals::redact;
 use annals::seal::Opener;
 use annals::store::{Store, Stored};
 use annals::{Entity, Outcome, Timestamp};
@@ -10,6 +11,8 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::prune::by;
+use crate::ask::secret_line;
 use crate::failure::Failure;
 use crate::out::Out;
 use crate::render::line::{Clock, line};
@@ -54,6 +57,10 @@ pub(crate) struct Query {
     /// Oldest first, instead of newest first
     #[arg(long)]
     oldest_first: bool,
+    /// Ask for a value of which only the hash is stored: it is read from standard input, and
+    /// that it was asked for is told in the trail
+    #[arg(long, conflicts_with = "cursor")]
+    value_hash: bool,
     #[command(flatten)]
     page: PageArgs,
 }
@@ -69,6 +76,20 @@ pub(crate) struct PageArgs {
     cursor: Option<Cursor>,
     #[command(flatten)]
     pub(crate) reveal: Reveal,
+}
+
+/// The events that hold a value that somebody types.
+async fn asked_for(session: &Session, store: &dyn Store, ask: Ask) -> Result<Page, Failure> {
+    let key = session.hash_key(false)?.ok_or_else(|| {
+        Failure::usage("there is no key here that values were hashed with")
+            .hint("set `redact.key_file`, as the workers have it")
+    })?;
+    let value = secret_line("value: ")?;
+    if value.is_empty() {
+        return Err(Failure::usage("no value came on standard input"));
+    }
+    let events = redact::ask(store, &key, &value, ask, by()).await?;
+    Ok(Page { events, next: None })
 }
 
 /// Whether sealed values are shown.
@@ -148,7 +169,10 @@ impl Query {
         }
         let store = session.store().await?;
         let opener = self.page.reveal.opener(session, &store)?;
-        let mut page = whole_page(&*store, ask).await?;
+        let mut page = match self.value_hash {
+            true => asked_for(session, &*store, ask).await?,
+            false => whole_page(&*store, ask).await?,
+        };
         open(opener.as_ref(), &mut page.events).await?;
         print(session.out, &page, |stored| readable(stored, |event| line(event, Clock::Date)))
     }

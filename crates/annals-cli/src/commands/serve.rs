@@ -49,6 +49,7 @@ impl Serve {
 
 /// The ingest endpoint, and the handle it captures with.
 pub(crate) async fn bind(session: &Session) -> Result<(Server, Audit), Failure> {
+    let redactor = session.redactor(true)?;
     let mut options = session.config.capture.options();
     // A queue that is away is stood in for by the spool. Where there is none, that
     // becomes a 503 at once, and the client keeps its events: nothing is sent later
@@ -59,7 +60,7 @@ pub(crate) async fn bind(session: &Session) -> Result<(Server, Audit), Failure> 
     let audit = session.capture(options).await?;
     let IngestSettings { listen, max_body_bytes, max_events, .. } = session.config.ingest;
     let limits = Limits::default().body_bytes(max_body_bytes).events(max_events);
-    match Server::bind(listen, audit.clone(), limits).await {
+    match Server::bind_redacting(listen, audit.clone(), limits, redactor).await {
         Ok(server) => Ok((server, audit)),
         Err(error) => {
             audit.shutdown(DEADLINE).await?;

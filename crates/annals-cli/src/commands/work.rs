@@ -122,7 +122,7 @@ fn report(
         return session.out.object(&json!({
             "ended": ended.map(word), "seconds": took.as_secs_f64(), "received": figures.received,
             "stored": figures.stored, "duplicates": figures.duplicates, "failed": figures.failed,
-            "retried": figures.retried, "rescued": figures.rescued, "batches": figures.batches, "bytes": figures.bytes,
+            "retried": figures.retried, "rescued": figures.rescued, "redacted": figures.redacted, "batches": figures.batches, "bytes": figures.bytes,
         }));
     }
     session.out.line(summary(figures, took, ended))
@@ -149,6 +149,7 @@ pub(crate) fn summary(figures: &Figures, took: Duration, ended: Option<Ended>) -
         (figures.duplicates, "stored before"),
         (figures.retried, "tried again"),
         (figures.rescued, "moved to the spool"),
+        (figures.redacted, "redacted"),
         (figures.failed, "failed (see `annals failed list`)"),
     ] {
         if number > 0 {

@@ -142,3 +142,37 @@ fn only_loopback_and_a_free_port() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn secrets_are_redacted_before_the_queue_and_hashes_can_be_asked_for() {
+    let here = Installation::new();
+    let settings =
+        "[redact]\nhash = [\"*.phone\"]\nkey_file = \"hash.key\"\nmask = [\"user.mail\"]\n";
+    here.write("annals.toml", settings);
+    let (mut child, address) = start(&here, "up");
+    let event = r#"{"action":"saved","entity":{"type":"user","id":"1"},"new_values":{"phone":"030 901820","mail":"jo.doe@example.org","note":"Bearer abcDEF0123456789xyz"}}"#;
+    assert!(post(&address, event).starts_with("HTTP/1.1 202 "));
+    wait_until("it is stored", || !here.ok(&["query", "--entity", "user:1"]).is_empty());
+    signal(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    let shown = here.ok(&["history", "user:1"]);
+    assert!(shown.contains("[hash ") && shown.contains("[j\u{2026}@example.org]"), "{shown}");
+    assert!(shown.contains("Bearer [redacted: token]"), "{shown}");
+    for file in ["queue.db", "queue.db-wal", "store.db", "store.db-wal"] {
+        let bytes = std::fs::read(here.path(&format!("annals-data/{file}"))).unwrap_or_default();
+        for needle in ["030 901820", "jo.doe@", "abcDEF0123456789xyz"] {
+            let found = bytes.windows(needle.len()).any(|part| part == needle.as_bytes());
+            assert!(!found, "{needle} is in {file}");
+        }
+    }
+    let ask =
+        |value: &str| here.feed(&["query", "--value-hash", "--changed", "phone"], value.as_bytes());
+    let found = ask("030 901820\n");
+    assert_eq!((found.status, found.stdout.lines().count()), (0, 1), "{found:?}");
+    assert_eq!(ask("030 901821").stdout.lines().count(), 0);
+    assert_eq!(here.ok(&["query", "--action", "annals.value.asked"]).lines().count(), 2);
+    assert_eq!(ask("").status, 2);
+    here.write("annals.toml", "[redact]\nhash = [\"*.phone\"]\n");
+    let keyless = here.run(&["work", "--drain"]);
+    assert!(keyless.status == 2 && keyless.stderr.contains("redact.key_file"), "{keyless:?}");
+}

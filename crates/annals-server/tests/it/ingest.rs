@@ -1,5 +1,10 @@
 //! What is taken, what is refused, and what the answer says.
 
+use std::sync::Arc;
+
+use annals::redact::{Fields, Redactor};
+use annals::transport::memory::MemoryTransport;
+use annals_server::Limits;
 use serde_json::{Value, json};
 
 use crate::http::{Reply, Request};
@@ -169,4 +174,24 @@ async fn an_empty_array_is_nothing_to_do() {
         (reply.status, reply.json()),
         (202, json!({"accepted": 0, "rejected": [], "ids": []}))
     );
+}
+
+#[tokio::test]
+async fn what_is_to_be_redacted_is_not_even_queued() {
+    let fields = Fields::of(&["product.pin".to_owned()], &[], &[]).unwrap();
+    let redactor = Arc::new(Redactor::new(fields, None, true).unwrap());
+    let transport = Arc::new(MemoryTransport::new());
+    let served = Served::redacting(transport, Limits::default(), Some(redactor.clone())).await;
+    let mut secret = event(1);
+    secret["new_values"] = json!({"note": "card 4111111111111111", "pin": "needle"});
+    let reply = post(&served, &json!([secret.clone(), event(2)])).await;
+    assert_eq!((reply.status, &reply.json()["accepted"]), (202, &json!(2)));
+    let again = post(&served, &secret).await;
+    assert_eq!(again.json()["ids"][0], reply.json()["ids"][0], "it is the same event");
+    let bodies = served.bodies().await;
+    assert_eq!(bodies[0], bodies[2]);
+    let text = String::from_utf8(bodies[0].clone()).unwrap();
+    assert!(!text.contains("4111") && !text.contains("needle"), "{text}");
+    assert!(text.contains(r#""note":"card [redacted: card number]""#), "{text}");
+    assert_eq!(redactor.counts(), (2, 2));
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use annals::redact::Redactor;
 use annals::transport::memory::MemoryTransport;
 use annals::transport::{Transport, Want};
 use annals::{Audit, Event};
@@ -26,9 +27,18 @@ impl Served {
     }
 
     pub(crate) async fn with(transport: Arc<dyn Transport>, limits: Limits) -> Self {
+        Self::redacting(transport, limits, None).await
+    }
+
+    pub(crate) async fn redacting(
+        transport: Arc<dyn Transport>,
+        limits: Limits,
+        redactor: Option<Arc<Redactor>>,
+    ) -> Self {
         let audit = Audit::start(Arc::clone(&transport), Server::audit_options()).unwrap();
         let address = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(address, audit.clone(), limits).await.unwrap();
+        let server =
+            Server::bind_redacting(address, audit.clone(), limits, redactor).await.unwrap();
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(async {

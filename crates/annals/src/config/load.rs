@@ -11,8 +11,8 @@ use super::setting::{Kind, SETTINGS, Setting};
 use super::suggest::closest;
 use super::value::{Given, Value, shown, validate};
 use super::{
-    CaptureSettings, Config, IngestSettings, LOG_KEY, LogSettings, MASTER_KEY, Resolved,
-    RetentionSettings, SealSettings, Sources,
+    CaptureSettings, Config, IngestSettings, LOG_KEY, LogSettings, MASTER_KEY, Patterns,
+    REDACT_KEY, RedactSettings, Resolved, RetentionSettings, SealSettings, Sources,
 };
 use crate::capture::{Delivery, WhenFull};
 use crate::retention::Policy;
@@ -23,7 +23,8 @@ use crate::worker::WorkerOptions;
 pub(super) type Layer = Vec<(&'static Setting, Origin, Given)>;
 
 /// Variables that the command reads and that are no settings.
-const OTHER_VARIABLES: [&str; 4] = ["ANNALS_CONFIG", "ANNALS_ENV_FILE", LOG_KEY, MASTER_KEY];
+const OTHER_VARIABLES: [&str; 5] =
+    ["ANNALS_CONFIG", "ANNALS_ENV_FILE", LOG_KEY, MASTER_KEY, REDACT_KEY];
 
 impl Config {
     /// Validates what the sources give, all of it: a value that is overridden
@@ -215,6 +216,19 @@ impl Values {
                 witnesses: self.texts("log.witnesses"),
                 publish: self.texts("log.publish"),
                 publish_every: self.duration("log.publish_every").unwrap_or_default(),
+            },
+            redact: RedactSettings {
+                drop: self.texts("redact.drop"),
+                mask: self.texts("redact.mask"),
+                hash: self.texts("redact.hash"),
+                key_file: Some(self.text("redact.key_file"))
+                    .filter(|path| !path.is_empty())
+                    .map(PathBuf::from),
+                patterns: match self.text("redact.patterns").as_str() {
+                    "all" => Patterns::All,
+                    "off" => Patterns::Off,
+                    _ => Patterns::Ingest,
+                },
             },
             retention: RetentionSettings {
                 policy: Policy::default(),

@@ -216,6 +216,31 @@ pub const SETTINGS: &[Setting] = &[
         "A command in its place, such as of a key management service: see docs/erasure.md.",
     ),
     setting(
+        "redact.drop",
+        Kind::Fields,
+        None,
+        "Fields that are left out: TYPE.FIELD, or *.FIELD; by ingest before the queue, by workers before the store.",
+    ),
+    setting("redact.mask", Kind::Fields, None, "Fields of which a few letters stay, likewise."),
+    setting(
+        "redact.hash",
+        Kind::Fields,
+        None,
+        "Fields that are replaced by a keyed hash, so that `query --value-hash` can ask for a value.",
+    ),
+    setting(
+        "redact.key_file",
+        Kind::Path,
+        None,
+        "The key of those hashes; made if it is not there. ANNALS_REDACT_KEY may hold it instead.",
+    ),
+    setting(
+        "redact.patterns",
+        Kind::Choice(&["ingest", "all", "off"]),
+        Some("ingest"),
+        "Whether what looks like a secret is replaced: in what is posted, in all that workers store, or nowhere.",
+    ),
+    setting(
         "capture.delivery",
         Kind::Choice(&["buffered", "durable", "strict"]),
         Some("buffered"),

@@ -241,7 +241,7 @@ impl<'a> Scan<'a> {
         }
         let written = &self.out[start..];
         match serde_json::from_str::<super::object::Marked>(written).map(|marked| marked.mark) {
-            Ok(Mark::Redacted | Mark::Truncated { .. }) => true,
+            Ok(Mark::Redacted | Mark::Truncated { .. } | Mark::Hmac { .. }) => true,
             Ok(Mark::Personal) => super::personal::personal_value(written).is_some(),
             // What is sealed is sealed by a worker alone.
             Ok(Mark::Sealed | Mark::Erased) | Err(_) => false,

@@ -29,6 +29,13 @@ pub enum Mark {
         /// SHA-256 of the whole value, in hexadecimal.
         sha256: String,
     },
+    /// A keyed hash of the value (`annals::redact`).
+    Hmac {
+        /// Which key it is of.
+        key: String,
+        /// HMAC-SHA-256, in hexadecimal.
+        hmac: String,
+    },
     /// The value is personal data that waits to be sealed: `value` beside the kind.
     Personal,
     /// The value is encrypted under the key of the person it is about.

@@ -10,6 +10,9 @@ pub(crate) enum Turn {
     Keep,
     /// This JSON takes its place.
     Put(String),
+    /// It goes, with its key. Only what is in an object can go.
+    #[cfg(feature = "redact")]
+    Remove,
 }
 
 /// Looks at each value of an encoded event, outermost first, with its place as a JSON
@@ -58,7 +61,7 @@ impl<E> Walk<'_, '_, E> {
         let mut at = from;
         for index in 0_usize.. {
             at = self.skip_space(at);
-            let outer = self.path.len();
+            let (outer, member) = (self.path.len(), at);
             match bytes.get(at) {
                 None | Some(b'}' | b']') => break,
                 Some(b'"') if in_object => {
@@ -70,8 +73,12 @@ impl<E> Walk<'_, '_, E> {
                 Some(_) => self.path.push_str(&format!("/{index}")),
             }
             let end = end_of_value(bytes, at);
-            self.value(at, end, depth)?;
+            let gone = self.value(at, end, depth)?;
             self.path.truncate(outer);
+            if gone && in_object {
+                at = self.remove(member, end);
+                continue;
+            }
             at = self.skip_space(end);
             if bytes.get(at) == Some(&b',') {
                 at += 1;
@@ -80,7 +87,25 @@ impl<E> Walk<'_, '_, E> {
         Ok(())
     }
 
-    fn value(&mut self, start: usize, end: usize, depth: usize) -> Result<(), E> {
+    /// Leaves a member out, with the comma behind it, or before it if it is the last. What
+    /// comes next begins where it answers.
+    fn remove(&mut self, member: usize, end: usize) -> usize {
+        self.out.push_str(&self.text[self.copied..member]);
+        let behind = self.skip_space(end);
+        if self.text.as_bytes().get(behind) == Some(&b',') {
+            self.copied = self.skip_space(behind + 1);
+        } else {
+            self.out.truncate(self.out.trim_end().len());
+            if self.out.ends_with(',') {
+                self.out.pop();
+            }
+            self.copied = end;
+        }
+        self.copied
+    }
+
+    /// Answers whether it is to go.
+    fn value(&mut self, start: usize, end: usize, depth: usize) -> Result<bool, E> {
         let raw = self.text[start..end].trim_end();
         match (self.visit)(&self.path, depth, raw)? {
             Turn::Keep => {}
@@ -91,8 +116,10 @@ impl<E> Walk<'_, '_, E> {
                 self.out.push_str(&json);
                 self.copied = start + raw.len();
             }
+            #[cfg(feature = "redact")]
+            Turn::Remove => return Ok(true),
         }
-        Ok(())
+        Ok(false)
     }
 }
 

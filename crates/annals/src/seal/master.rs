@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use base64::Engine;
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::command;
 use crate::error::{Error, ErrorKind, Result};
-use crate::private::make_private_directory_of;
+use crate::private::{create_private, refuse_readable};
 
 /// What a master key's file begins with.
 const BEFORE: &str = "ANNALS+MASTER+KEY+";
@@ -73,7 +73,7 @@ impl MasterKey {
                 .map_err(|error| Error::new(ErrorKind::Usage, doing(), error.found())),
             Err(error) if error.kind() == io::ErrorKind::NotFound && may_make => {
                 let text = Self::generate()?.to_secret_text().unwrap_or_default();
-                match create(path, text.as_bytes()) {
+                match create_private(path, text.as_bytes()) {
                     Ok(()) => {
                         tracing::info!(target: "annals::seal", path = %path.display(), "made a master key; without it nothing that is sealed can be read");
                     }
@@ -170,43 +170,6 @@ pub(super) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>> {
         Error::new(ErrorKind::Away, "make a key", format!("no random numbers: {error}"))
     })?;
     Ok(bytes)
-}
-
-/// Makes a file of its owner's alone, durably, unless it is there already.
-fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    make_private_directory_of(path)?;
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&name)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    let linked = fs::hard_link(&name, path);
-    fs::remove_file(&name)?;
-    linked?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// Refuses a key that others than its owner may read.
-#[cfg(unix)]
-fn refuse_readable(path: &Path, doing: &dyn Fn() -> String) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let Ok(attributes) = fs::metadata(path) else { return Ok(()) };
-    let mode = attributes.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Usage, doing(), format!("others may read it (mode {mode:03o})"))
-        .hint(format!("chmod 600 {}", path.display())))
-}
-
-#[cfg(not(unix))]
-fn refuse_readable(_: &Path, _: &dyn Fn() -> String) -> Result<()> {
-    Ok(())
 }
 
 impl fmt::Debug for MasterKey {

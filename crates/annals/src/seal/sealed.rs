@@ -67,17 +67,18 @@ impl Keys {
     }
 }
 
-impl Place<'_> {
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(64 + self.path.len());
-        push(&mut bytes, self.event.as_bytes());
-        push(&mut bytes, self.tenant.as_bytes());
-        push(&mut bytes, self.path.as_bytes());
-        bytes
-    }
+/// What stands before the place in the associated data.
+const DATA: &[u8] = b"annals/seal/v1\n";
 
+impl Place<'_> {
+    /// The associated data: the place is what stands behind [`DATA`].
     fn data(&self) -> Vec<u8> {
-        [b"annals/seal/v1\n".as_slice(), &self.bytes()].concat()
+        let mut data = Vec::with_capacity(64 + self.tenant.len() + self.path.len());
+        data.extend_from_slice(DATA);
+        push(&mut data, self.event.as_bytes());
+        push(&mut data, self.tenant.as_bytes());
+        push(&mut data, self.path.as_bytes());
+        data
     }
 }
 
@@ -85,10 +86,11 @@ impl Sealed {
     /// Seals a value. `None` only if it is longer than any event may be.
     pub(super) fn seal(key: [u8; 16], keys: &Keys, place: Place<'_>, value: &str) -> Option<Self> {
         let length = u32::try_from(value.len()).ok()?.to_be_bytes();
-        let mac = hmac(&keys.nonce, &[&place.bytes(), &length, value.as_bytes()]);
+        let data = place.data();
+        let mac = hmac(&keys.nonce, &[&data[DATA.len()..], &length, value.as_bytes()]);
         let mut nonce = [0; NONCE_BYTES];
         nonce.copy_from_slice(&mac[..NONCE_BYTES]);
-        let payload = Payload { msg: value.as_bytes(), aad: &place.data() };
+        let payload = Payload { msg: value.as_bytes(), aad: &data };
         let cipher = XChaCha20Poly1305::new((&*keys.text).into());
         let text = cipher.encrypt(XNonce::from_slice(&nonce), payload).ok()?;
         Some(Self { key, nonce, text })
@@ -102,20 +104,26 @@ impl Sealed {
         String::from_utf8(value).ok()
     }
 
-    /// As it stands in the place of any JSON value.
-    pub(super) fn to_mark(&self) -> String {
-        format!(
-            r#"{{"$annals":{{"kind":"sealed","key":"{}","nonce":"{}","text":"{}"}}}}"#,
-            hex(&self.key),
-            STANDARD.encode(self.nonce),
-            STANDARD.encode(&self.text)
-        )
+    /// Adds it as it stands in the place of any JSON value.
+    pub(super) fn push_mark(&self, out: &mut String) {
+        out.push_str(r#"{"$annals":{"kind":"sealed","key":""#);
+        push_hex(&self.key, out);
+        out.push_str(r#"","nonce":""#);
+        STANDARD.encode_string(self.nonce, out);
+        out.push_str(r#"","text":""#);
+        STANDARD.encode_string(&self.text, out);
+        out.push_str(r#""}}"#);
     }
 
-    /// As it stands in the place of a text, with its quotes.
-    pub(super) fn to_text(&self) -> String {
-        let (nonce, text) = (STANDARD.encode(self.nonce), STANDARD.encode(&self.text));
-        format!("{TEXT_BEFORE}{}:{nonce}:{text}\"", hex(&self.key))
+    /// Adds it as it stands in the place of a text, with its quotes.
+    pub(super) fn push_text(&self, out: &mut String) {
+        out.push_str(TEXT_BEFORE);
+        push_hex(&self.key, out);
+        out.push(':');
+        STANDARD.encode_string(self.nonce, out);
+        out.push(':');
+        STANDARD.encode_string(&self.text, out);
+        out.push('"');
     }
 
     /// Reads either of the two.
@@ -154,7 +162,17 @@ impl Sealed {
 
 /// Bytes as lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut hex = String::with_capacity(2 * bytes.len());
+    push_hex(bytes, &mut hex);
+    hex
+}
+
+fn push_hex(bytes: &[u8], out: &mut String) {
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 0x0f] {
+            out.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -172,7 +190,8 @@ mod tests {
         let keys = Keys::of(&std::array::from_fn(|index| u8::try_from(index).unwrap()));
         let sealed =
             Sealed::seal([0xab; 16], &keys, place("/new_values/email"), r#""jo@example.org""#);
-        let mark = sealed.unwrap().to_mark();
+        let mut mark = String::new();
+        sealed.unwrap().push_mark(&mut mark);
         assert_eq!(mark, include_str!("../../tests/golden/sealed_value_1.json").trim());
     }
 
@@ -181,8 +200,11 @@ mod tests {
         let (keys, others) = (Keys::of(&[1; 32]), Keys::of(&[2; 32]));
         let here = place("/new_values/email");
         let sealed = Sealed::seal([7; 16], &keys, here, "{\"a\":1}").unwrap();
-        for written in [sealed.to_mark(), sealed.to_text()] {
-            let read = Sealed::read(&written).unwrap();
+        let (mut mark, mut text) = (String::new(), String::new());
+        sealed.push_mark(&mut mark);
+        sealed.push_text(&mut text);
+        for written in [&mark, &text] {
+            let read = Sealed::read(written).unwrap();
             assert_eq!(read, sealed);
             assert_eq!(read.open(&keys, here).as_deref(), Some("{\"a\":1}"));
         }
@@ -191,9 +213,9 @@ mod tests {
         assert_eq!(sealed.open(&keys, Place { tenant: "other", ..here }), None, "another tenant");
         let event = "019aaaf5-7d4e-7000-8000-000000000002".parse().unwrap();
         assert_eq!(sealed.open(&keys, Place { event, ..here }), None, "another event");
-        let mut altered = Sealed::read(&sealed.to_mark()).unwrap();
+        let mut altered = Sealed::read(&mark).unwrap();
         altered.text[0] ^= 1;
         assert_eq!(altered.open(&keys, here), None, "altered");
-        assert_eq!(Sealed::read(&sealed.to_mark().replace("sealed", "sealer")), None);
+        assert_eq!(Sealed::read(&mark.replace("sealed", "sealer")), None);
     }
 }

@@ -1,7 +1,8 @@
 //! Sealing a batch.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,6 +16,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{REDACTED, Turn, has_personal, personal_value, rewrite};
 use crate::store::{Record, Store, SubjectKey, Whose};
 use crate::worker::Seal;
+
+/// Bytes of a mark with a short value.
+const MARK: usize = 192;
 
 /// How often the live keys are asked for: they may be destroyed meanwhile.
 const TRIES: usize = 5;
@@ -33,8 +37,47 @@ pub struct Sealer {
     declared: Declared,
 }
 
-/// The key of one subject, ready to seal.
-type Ready = HashMap<Whose, ([u8; 16], Arc<Keys>)>;
+/// The key of one subject, ready to seal, and its id.
+type Ready = ([u8; 16], Arc<Keys>);
+
+/// The subjects of a batch, each once.
+#[derive(Default)]
+struct Subjects {
+    all: Vec<Whose>,
+    places: HashMap<Whose, usize>,
+}
+
+impl Subjects {
+    fn place(&mut self, whose: Whose) -> usize {
+        if let Some(place) = self.places.get(&whose) {
+            return *place;
+        }
+        let place = self.all.len();
+        self.all.push(whose.clone());
+        self.places.insert(whose, place);
+        place
+    }
+}
+
+/// What is to be sealed of an event.
+struct Plan {
+    values: Vec<Personal>,
+    /// Whose keys, by their places among the subjects of the batch.
+    subject: Option<usize>,
+    actor: Option<usize>,
+}
+
+/// A value that is to be sealed, and where it stands.
+struct Personal {
+    /// In the event's text, a mark included.
+    stands: Range<usize>,
+    /// The value itself.
+    value: Range<usize>,
+    /// A JSON pointer.
+    path: String,
+    /// Whether it is a text about the actor.
+    is_text: bool,
+}
 
 impl Sealer {
     /// Seals what is stored in `store`.
@@ -47,25 +90,31 @@ impl Sealer {
     }
 
     /// The live keys of these subjects, made where there is none.
-    async fn ready(&self, whose: BTreeSet<Whose>) -> Result<Ready> {
+    async fn ready(&self, subjects: &Subjects) -> Result<Vec<Ready>> {
         let vault = self.store.vault()?;
-        let all: Vec<Whose> = whose.into_iter().collect();
-        let mut ready = Ready::new();
+        let mut ready: Vec<Option<Ready>> = vec![None; subjects.all.len()];
         for _ in 0..TRIES {
-            let missing: Vec<Whose> =
-                all.iter().filter(|one| !ready.contains_key(one)).cloned().collect();
+            let missing: Vec<Whose> = subjects
+                .all
+                .iter()
+                .zip(&ready)
+                .filter(|(_, ready)| ready.is_none())
+                .map(|(whose, _)| whose.clone())
+                .collect();
             if missing.is_empty() {
-                return Ok(ready);
+                return Ok(ready.into_iter().flatten().collect());
             }
-            let live: Vec<SubjectKey> = vault.live(missing.clone()).await?;
+            let live: Vec<SubjectKey> = vault.live(missing).await?;
             for key in live {
-                if let Some(keys) = self.keyring.open(&key).await? {
-                    ready.insert(key.whose, (key.id, keys));
+                if let Some(place) = subjects.places.get(&key.whose)
+                    && let Some(keys) = self.keyring.open(&key).await?
+                {
+                    ready[*place] = Some((key.id, keys));
                 }
             }
             let mut made = Vec::new();
-            for one in missing.into_iter().filter(|one| !ready.contains_key(one)) {
-                made.push(self.keyring.make(one).await?);
+            for (whose, _) in subjects.all.iter().zip(&ready).filter(|(_, ready)| ready.is_none()) {
+                made.push(self.keyring.make(whose.clone()).await?);
             }
             if !made.is_empty() {
                 // Whose key it is in the end, the store says: another worker may be first.
@@ -102,48 +151,71 @@ impl Sealer {
         }
     }
 
-    /// The subjects whose keys an event needs.
-    fn needed(&self, record: &Record, about: &About) -> Result<Vec<Whose>, String> {
-        let mut needed = Vec::new();
-        rewrite::<String>(record.text(), &mut |path, depth, raw| {
-            Ok(match self.visit(record, path, depth, raw) {
-                Want::Leave => Turn::Keep,
-                Want::Look => Turn::Into,
-                Want::Value(_) => {
-                    needed.push(about.subject()?.clone());
-                    Turn::Keep
-                }
-                Want::Text(_) => {
-                    needed.push(about.actor()?.clone());
-                    Turn::Keep
-                }
-            })
+    /// What is to be sealed of an event; `None` if nothing is.
+    fn plan(&self, record: &Record, subjects: &mut Subjects) -> Result<Option<Plan>, String> {
+        let (text, mut values, mut subject) = (record.text(), Vec::new(), None);
+        let range = |part: &str| {
+            let start = part.as_ptr() as usize - text.as_ptr() as usize;
+            start..start + part.len()
+        };
+        rewrite::<String>(text, &mut |path, depth, raw| {
+            if depth == 1 && path == "/subject" {
+                subject = Some(range(raw));
+            }
+            let (value, is_text) = match self.visit(record, path, depth, raw) {
+                Want::Leave => return Ok(Turn::Keep),
+                Want::Look => return Ok(Turn::Into),
+                Want::Value(value) => (value, false),
+                Want::Text(value) => (value, true),
+            };
+            let (stands, value, path) = (range(raw), range(value), path.to_owned());
+            values.push(Personal { stands, value, path, is_text });
+            Ok(Turn::Keep)
         })?;
-        Ok(needed)
+        if values.is_empty() {
+            return Ok(None);
+        }
+        let subject = subject
+            .map(|at| serde_json::from_str(&text[at]))
+            .transpose()
+            .map_err(|e| e.to_string())?;
+        let about = About::with(record, subject);
+        let mut place = |wanted: bool, whose: &dyn Fn() -> Result<Whose, String>| {
+            wanted.then(whose).transpose().map(|whose| whose.map(|whose| subjects.place(whose)))
+        };
+        let of_subject = values.iter().any(|value| !value.is_text);
+        let of_actor = values.iter().any(|value| value.is_text);
+        let subject = place(of_subject, &|| about.subject().cloned())?;
+        let actor = place(of_actor, &|| about.actor().cloned())?;
+        Ok(Some(Plan { values, subject, actor }))
     }
 
-    fn sealed(&self, record: &Record, about: &About, ready: &Ready) -> Result<Record, String> {
-        let tenant = record.tenant().unwrap_or_default();
-        let seal = |whose: &Whose, path: &str, value: &str| -> Result<Sealed, String> {
-            let (id, keys) = ready.get(whose).ok_or("there is no key for it")?;
-            let place = Place { event: record.id, tenant, path };
-            Sealed::seal(*id, keys, place, value).ok_or_else(|| "a value is too long".to_owned())
-        };
-        let text = rewrite::<String>(record.text(), &mut |path, depth, raw| {
-            Ok(match self.visit(record, path, depth, raw) {
-                Want::Leave => Turn::Keep,
-                Want::Look => Turn::Into,
-                Want::Value(value) => Turn::Put(seal(about.subject()?, path, value)?.to_mark()),
-                Want::Text(value) => Turn::Put(seal(about.actor()?, path, value)?.to_text()),
-            })
-        })?;
-        match text {
-            None => Ok(record.clone()),
-            Some(text) if has_personal(&text) => {
-                Err("a personal value stands where none may be: only old and new values and metadata may have them".to_owned())
+    /// The event with its values sealed.
+    fn sealed(record: &Record, plan: &Plan, ready: &[Ready]) -> Result<Record, String> {
+        let (event, tenant, text) = (record.id, record.tenant().unwrap_or_default(), record.text());
+        let mut out = String::with_capacity(text.len() + plan.values.len() * MARK);
+        let mut copied = 0;
+        for Personal { stands, value, path, is_text } in &plan.values {
+            let whose = if *is_text { plan.actor } else { plan.subject };
+            let (id, keys) =
+                whose.and_then(|place| ready.get(place)).ok_or("there is no key for it")?;
+            let place = Place { event, tenant, path };
+            let sealed = Sealed::seal(*id, keys, place, &text[value.clone()])
+                .ok_or("a value is too long")?;
+            out.push_str(&text[copied..stands.start]);
+            match is_text {
+                true => sealed.push_text(&mut out),
+                false => sealed.push_mark(&mut out),
             }
-            Some(text) => Record::decode(text.into_bytes()).map_err(|error| error.to_string()),
+            copied = stands.end;
         }
+        out.push_str(&text[copied..]);
+        if has_personal(&out) {
+            return Err("a personal value stands where none may be: only old and new values and \
+                        metadata may have them"
+                .to_owned());
+        }
+        Record::decode(out.into_bytes()).map_err(|error| error.to_string())
     }
 }
 
@@ -161,24 +233,23 @@ impl Seal for Sealer {
         self.declared.concerns(record.entity_type()) || has_personal(record.text())
     }
 
-    async fn seal(&self, records: Vec<Record>) -> Result<Vec<Result<Record, String>>> {
-        let mut all = BTreeSet::new();
-        let abouts: Vec<Option<Result<About, String>>> = records
-            .iter()
-            .map(|record| {
-                self.concerns(record).then(|| {
-                    let about = About::of(record)?;
-                    let needed = self.needed(record, &about)?;
-                    all.extend(needed);
-                    Ok(about)
-                })
-            })
-            .collect();
-        let ready = self.ready(all).await?;
-        let sealed = records.into_iter().zip(abouts).map(|(record, about)| match about {
-            None => Ok(record),
-            Some(Err(why)) => Err(why),
-            Some(Ok(about)) => self.sealed(&record, &about, &ready),
+    async fn seal(&self, records: &[Record]) -> Result<Vec<Option<Result<Record, String>>>> {
+        let mut subjects = Subjects::default();
+        let plan = |record: &Record| match self.concerns(record) {
+            true => self.plan(record, &mut subjects).and_then(|plan| match plan {
+                None if has_personal(record.text()) => Err("a personal value stands where none \
+                     may be: only old and new values and metadata may have them"
+                    .to_owned()),
+                plan => Ok(plan),
+            }),
+            false => Ok(None),
+        };
+        let plans: Vec<Result<Option<Plan>, String>> = records.iter().map(plan).collect();
+        let ready = self.ready(&subjects).await?;
+        let sealed = records.iter().zip(plans).map(|(record, plan)| match plan {
+            Ok(None) => None,
+            Ok(Some(plan)) => Some(Self::sealed(record, &plan, &ready)),
+            Err(why) => Some(Err(why)),
         });
         Ok(sealed.collect())
     }
@@ -232,13 +303,18 @@ impl About {
             subject: Option<Cow<'a, str>>,
         }
         let wire: Wire<'_> = serde_json::from_str(record.text()).map_err(|e| e.to_string())?;
+        Ok(Self::with(record, wire.subject.map(Cow::into_owned)))
+    }
+
+    /// Of an event that names this subject.
+    fn with(record: &Record, subject: Option<String>) -> Self {
         let tenant = record.tenant().unwrap_or_default();
         let whose = |subject: String| Whose { tenant: tenant.to_owned(), subject };
         let entity = record.entity_id().map(|id| format!("{}:{id}", record.entity_type()));
         let actor = record.actor_type().zip(record.actor_id());
-        let subject = wire.subject.map(Cow::into_owned).or(entity).map(whose);
+        let subject = subject.or(entity).map(whose);
         let actor = actor.map(|(kind, id)| whose(format!("{kind}:{id}"))).or(subject.clone());
-        Ok(Self { subject, actor })
+        Self { subject, actor }
     }
 
     /// Whether it is about somebody.

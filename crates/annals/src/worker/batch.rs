@@ -15,7 +15,9 @@ pub(super) struct Batch {
     /// One for each of the records.
     pub(super) tickets: Vec<Ticket>,
     pub(super) records: Vec<Record>,
-    /// What could not be read, and why.
+    /// How many of them were looked at for personal values, from the first on.
+    pub(super) looked: usize,
+    /// What could not be read or sealed, and why.
     pub(super) unreadable: Vec<(Receipt, String)>,
     /// Bytes of the bodies.
     pub(super) bytes: usize,
@@ -43,6 +45,15 @@ impl Batch {
                 }
                 Err(why) => self.unreadable.push((receipt, why)),
             }
+        }
+    }
+
+    /// Takes out what can never be stored: places in order, and why.
+    pub(super) fn refuse(&mut self, refused: Vec<(usize, String)>) {
+        for (index, why) in refused.into_iter().rev() {
+            self.records.remove(index);
+            let ticket = self.tickets.remove(index);
+            self.unreadable.push((ticket.receipt, why));
         }
     }
 

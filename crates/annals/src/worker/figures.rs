@@ -22,6 +22,8 @@ pub struct Figures {
     /// Events moved to the spool while the store was away, from where they are received
     /// again.
     pub rescued: u64,
+    /// Events in which something was redacted, those that came back included.
+    pub redacted: u64,
     /// Events that a mirror refused and the store has.
     pub mirror_refused: u64,
     /// Batches appended.

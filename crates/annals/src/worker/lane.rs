@@ -118,11 +118,14 @@ impl Lane {
         }
     }
 
-    /// Leases what is ready for a batch: full, or as far as it goes.
+    /// Leases what is ready for a batch, full or as far as it goes, and seals it.
     async fn look_ahead(&self) -> Result<Batch> {
         let mut ahead = Batch::default();
         if self.shared.ended().is_none() {
             self.receive(&mut ahead, Duration::ZERO).await?;
+            // While the store has the batch before it. If keys cannot be had, that is told
+            // when it is stored.
+            let _ = self.seal(&mut ahead).await;
         }
         Ok(ahead)
     }
@@ -194,11 +197,12 @@ impl Lane {
 
     /// Appends a batch; answers what is to become of its deliveries. On an error
     /// it has given them back.
-    async fn store(&self, batch: Batch) -> Result<Settled> {
+    async fn store(&self, mut batch: Batch) -> Result<Settled> {
         let began = Instant::now();
-        let Batch { mut tickets, mut records, unreadable, .. } = batch;
+        let sealed = self.seal(&mut batch).await;
+        let Batch { tickets, records, unreadable, .. } = batch;
         let mut settled = Settled { burials: unreadable, batches: 1, ..Settled::default() };
-        let appended = match self.seal(&mut tickets, &mut records, &mut settled).await {
+        let appended = match sealed {
             Ok(()) => self.append(&tickets, &records.into(), &mut settled).await,
             Err(error) => Err(error),
         };

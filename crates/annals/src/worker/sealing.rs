@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::batch::{Settled, Ticket};
+use super::batch::Batch;
 use super::lane::Lane;
 use crate::error::Result;
 use crate::event::has_personal;
@@ -15,11 +15,12 @@ pub trait Seal: Send + Sync + std::fmt::Debug {
     /// Whether an event may have personal values. Asked for every event.
     fn concerns(&self, record: &Record) -> bool;
 
-    /// Rewrites events, one for one; or says why one can never be stored.
+    /// Rewrites events, one for one: `None` stays as it is, an error says why one can never
+    /// be stored.
     ///
     /// # Errors
     /// When keys cannot be had, and no event is to blame.
-    async fn seal(&self, records: Vec<Record>) -> Result<Vec<Result<Record, String>>>;
+    async fn seal(&self, records: &[Record]) -> Result<Vec<Option<Result<Record, String>>>>;
 
     /// Whether an event that the store refused is there already, sealed under a key that
     /// was erased since: then it is a duplicate, though its bytes are others.
@@ -30,39 +31,35 @@ pub trait Seal: Send + Sync + std::fmt::Debug {
 }
 
 impl Lane {
-    /// Seals what is personal in a batch, and takes out what cannot be sealed. On an
-    /// error the tickets are as they were.
-    pub(super) async fn seal(
-        &self,
-        tickets: &mut Vec<Ticket>,
-        records: &mut Vec<Record>,
-        settled: &mut Settled,
-    ) -> Result<()> {
+    /// Redacts a batch and seals what is personal in it, as far as that was not done yet, and
+    /// takes out what cannot be sealed. On an error the batch is as it was.
+    pub(super) async fn seal(&self, batch: &mut Batch) -> Result<()> {
         const NO_KEY: &str = "it has personal values, and this worker has no master key to seal \
              them with: set `seal.key_file` or `seal.key_command`, then try it again";
-        let sealed: Vec<Result<Record, String>> = match &self.shared.worker.sealer {
-            Some(sealer) if records.iter().any(|record| sealer.concerns(record)) => {
-                sealer.seal(std::mem::take(records)).await?
+        self.redact(batch);
+        let looked = batch.looked.min(batch.records.len());
+        let new = &batch.records[looked..];
+        let sealed: Vec<Option<Result<Record, String>>> = match &self.shared.worker.sealer {
+            Some(sealer) if new.iter().any(|record| sealer.concerns(record)) => {
+                sealer.seal(new).await?
             }
-            None if records.iter().any(|record| has_personal(record.text())) => {
-                let refuse = |record: Record| match has_personal(record.text()) {
-                    true => Err(NO_KEY.to_owned()),
-                    false => Ok(record),
-                };
-                records.drain(..).map(refuse).collect()
+            None if new.iter().any(|record| has_personal(record.text())) => {
+                let refuse =
+                    |record: &Record| has_personal(record.text()).then(|| Err(NO_KEY.to_owned()));
+                new.iter().map(refuse).collect()
             }
-            _ => return Ok(()),
+            _ => Vec::new(),
         };
-        let received = std::mem::take(tickets);
-        for (ticket, record) in received.into_iter().zip(sealed) {
+        let mut refused = Vec::new();
+        for (index, record) in (looked..).zip(sealed) {
             match record {
-                Ok(record) => {
-                    tickets.push(ticket);
-                    records.push(record);
-                }
-                Err(why) => settled.burials.push((ticket.receipt, why)),
+                None => {}
+                Some(Ok(record)) => batch.records[index] = record,
+                Some(Err(why)) => refused.push((index, why)),
             }
         }
+        batch.refuse(refused);
+        batch.looked = batch.records.len();
         Ok(())
     }
 

@@ -25,6 +25,7 @@ mod postgres;
 mod proof;
 mod record_in;
 mod recorder;
+mod redact;
 mod redis;
 #[cfg(all(feature = "seal", feature = "sqlite"))]
 mod seal;

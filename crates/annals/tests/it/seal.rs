@@ -192,15 +192,18 @@ async fn a_redelivery_is_a_duplicate_even_after_an_erasure(database: Database) {
 async fn workers_that_race_for_a_subjects_first_key_agree(database: Database) {
     let Some(sealing) = Sealing::set(database).await else { return };
     let sealers: Vec<Sealer> = (0..4).map(|_| sealing.sealer()).collect();
-    let batch = || (0..20).map(|number| Record::decode(about(number, "needle")).unwrap()).collect();
+    let batch = |_| -> Vec<Record> {
+        (0..20).map(|number| Record::decode(about(number, "needle")).unwrap()).collect()
+    };
+    let batches = [0, 1, 2, 3].map(batch);
     let (one, two, three, four) = tokio::join!(
-        sealers[0].seal(batch()),
-        sealers[1].seal(batch()),
-        sealers[2].seal(batch()),
-        sealers[3].seal(batch()),
+        sealers[0].seal(&batches[0]),
+        sealers[1].seal(&batches[1]),
+        sealers[2].seal(&batches[2]),
+        sealers[3].seal(&batches[3]),
     );
-    let all: Vec<Record> =
-        [one, two, three, four].into_iter().flat_map(Result::unwrap).map(Result::unwrap).collect();
+    let all = [one, two, three, four].into_iter().flat_map(Result::unwrap);
+    let all: Vec<Record> = all.map(|sealed| sealed.unwrap().unwrap()).collect();
     let subjects: Vec<Whose> = (0..20).map(|number| whose(&format!("user:{number}"))).collect();
     let live = sealing.scene.store.vault().unwrap().live(subjects).await.unwrap();
     assert_eq!(live.len(), 20);
