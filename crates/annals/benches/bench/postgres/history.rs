@@ -1,12 +1,14 @@
 //! One entity's and one actor's events, among 1M and among 10M over a year; and the
 //! oldest of twelve months pruned.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use annals::proof::{Keys, Signer};
 use annals::query::{ActorFilter, Filter, Query};
+use annals::retention::{Apply, Keep, Policy, Rule, apply};
 use annals::store::postgres::PostgresStore;
 use annals::store::{Appender, Prune, Record, Store};
 use annals::{Actor, Entity, Event, Timestamp};
@@ -67,8 +69,10 @@ pub fn run() -> Outcome {
             let both = format!("{what} in PostgreSQL among 10M, beside among 1M");
             row(&both, in_many, in_few, Target::RatioAtMost(1.25));
         }
-        prove(&few, &many).await?;
-        prune(many).await
+        // A log is signed by the same keys all the time.
+        let directory = crate::scratch()?;
+        prove(&few, &many, directory.path()).await?;
+        prune(many, directory.path()).await
     })
 }
 
@@ -136,14 +140,11 @@ async fn median(
 }
 
 /// Proofs out of the large log, and batches appended to it, beside the small one.
-async fn prove(few: &Arc<PostgresStore>, many: &Arc<PostgresStore>) -> Outcome {
+async fn prove(few: &Arc<PostgresStore>, many: &Arc<PostgresStore>, directory: &Path) -> Outcome {
     let few: Arc<dyn Store> = Arc::<PostgresStore>::clone(few);
     let many: Arc<dyn Store> = Arc::<PostgresStore>::clone(many);
-    let directory = crate::scratch()?;
     for store in [&few, &many] {
-        let keys = Keys::Directory(directory.path().to_owned());
-        let signer = Signer::new(Arc::clone(store), "bench", keys, directory.path().to_owned())?;
-        signer.sign().await?;
+        signer(store, directory)?.sign().await?;
     }
     let (mut proofs, mut in_few, mut in_many) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
@@ -181,11 +182,14 @@ async fn appending(store: &dyn Store) -> Outcome<f64> {
 }
 
 /// Prunes months, the oldest first, while batches are appended; each is a sample.
-async fn prune(store: Arc<PostgresStore>) -> Outcome {
+fn signer(store: &Arc<dyn Store>, directory: &Path) -> Outcome<Signer> {
+    let keys = Keys::Directory(directory.to_owned());
+    Ok(Signer::new(Arc::clone(store), "bench", keys, directory.to_owned())?)
+}
+
+async fn prune(store: Arc<PostgresStore>, directory: &Path) -> Outcome {
     let store: Arc<dyn Store> = store;
-    let directory = crate::scratch()?;
-    let keys = Keys::Directory(directory.path().to_owned());
-    let signer = Signer::new(Arc::clone(&store), "bench", keys, directory.path().to_owned())?;
+    let signer = signer(&store, directory)?;
     let done = Arc::new(AtomicBool::new(false));
     let appending = tokio::spawn({
         let (store, done) = (Arc::clone(&store), Arc::clone(&done));
@@ -201,15 +205,40 @@ async fn prune(store: Arc<PostgresStore>) -> Outcome {
         }
     });
     let mut months = Vec::new();
-    for ago in (4..12).rev() {
-        let wanted = Prune::before(first_of_month(ago)?).signed_by(&signer);
+    let (mut by_rule, mut by_rules) = (Vec::new(), Vec::new());
+    for ago in (2..12).rev() {
+        let (line, now) = (first_of_month(ago)?, Timestamp::now());
+        let keep = Keep::For(now.since(line));
+        let rule = |name: &str| Rule { name: name.to_owned(), keep, ..Rule::default() };
         let began = Instant::now();
-        let pruned = annals::store::prune(&*store, &wanted, |_| ()).await?;
+        let removed = match ago {
+            8.. => {
+                let wanted = Prune::before(line).signed_by(&signer);
+                annals::store::prune(&*store, &wanted, |_| ()).await?.removed.events
+            }
+            _ => {
+                let rules = match ago {
+                    5.. => vec![rule("all")],
+                    // None of these occurs, and each event is asked.
+                    _ => vec![
+                        Rule { actions: vec!["login".to_owned()], ..rule("sign-ins") },
+                        rule("rest"),
+                    ],
+                };
+                let policy = Policy::new(rules)?;
+                let applying = Apply::new(&policy).signed_by(&signer);
+                let applied = apply(&*store, &applying, now, |_| ()).await?;
+                applied.iter().map(|rule| rule.removed.events).sum()
+            }
+        };
         let took = began.elapsed().as_secs_f64() * 1e3;
-        eprintln!("  {} events pruned in {took:.0} ms", pruned.removed.events);
-        // The first was cut by the year's beginning.
-        if ago < 11 {
-            months.push(took);
+        eprintln!("  {removed} events removed in {took:.0} ms");
+        match ago {
+            // The first was cut by the year's beginning.
+            11.. => {}
+            8.. => months.push(took),
+            5.. => by_rule.push(took),
+            _ => by_rules.push(took),
         }
     }
     done.store(true, Ordering::Relaxed);
@@ -219,6 +248,13 @@ async fn prune(store: Arc<PostgresStore>) -> Outcome {
         "one month of 12 out of 10M listed, signed and pruned in PostgreSQL, the worker going on";
     let (reference, target) = (Vec::new(), Some(Target::AtMost(1_000.0)));
     Row { bench: "history-postgres", what, unit: "ms", ours: months, reference, target }.print();
+    for (what, ours) in [
+        ("one month of 12 out of 10M removed by a rule in PostgreSQL, whole partitions", by_rule),
+        ("the same by two rules, of which one is asked of each event", by_rules),
+    ] {
+        let (reference, target) = (Vec::new(), Some(Target::AtMost(2_000.0)));
+        Row { bench: "history-postgres", what, unit: "ms", ours, reference, target }.print();
+    }
     Ok(())
 }
 

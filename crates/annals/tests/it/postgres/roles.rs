@@ -2,6 +2,7 @@
 
 use annals::conformance::records;
 use annals::query::{Filter, Query};
+use annals::retention::{Apply, Keep, Policy, Rule, apply};
 use annals::store::postgres::PostgresStore;
 use annals::store::{Appended, Appender, Prune, Store, prune};
 use annals::transport::postgres::PostgresTransport;
@@ -110,6 +111,8 @@ async fn each_role_may_do_its_work_and_nothing_else(release: Release) {
         &[
             "SELECT * FROM annals_prune(now(), 100, 10)",
             "SELECT * FROM annals_prune_partition(now(), 100)",
+            "SELECT * FROM annals_prune_month('annals_events_default', 100)",
+            "SELECT * FROM annals_prune_events(ARRAY[gen_random_uuid()])",
         ],
     )
     .await;
@@ -145,8 +148,21 @@ async fn each_role_may_do_its_work_and_nothing_else(release: Release) {
 
     let pruner = url("prune");
     let store = PostgresStore::open(&pruner).await.unwrap();
+    // By rules, of months that have tables of their own.
+    let rule = |name: &str, days: u64, actions: &[&str]| Rule {
+        name: name.to_owned(),
+        actions: actions.iter().map(|action| (*action).to_owned()).collect(),
+        keep: Keep::For(std::time::Duration::from_secs(days * 86_400)),
+        ..Rule::default()
+    };
+    let policy = Policy::new(vec![rule("none", 1, &["login"]), rule("rest", 50, &[])]).unwrap();
+    let applying = Apply::new(&policy);
+    let applied = apply(&store, &applying, Timestamp::now(), |_| ()).await.unwrap();
+    assert_eq!(applied[1].removed.events, 11);
+    let months = store.retain().unwrap().months().await.unwrap();
+    assert!(months.iter().all(|month| month.until > Timestamp::now()), "{months:?}");
     let pruned = prune(&store, &Prune::before(Timestamp::now()), |_| ()).await.unwrap();
-    assert_eq!(pruned.removed.events, 11);
+    assert_eq!(pruned.removed.events, 0);
     PostgresStore::open(&owner).await.unwrap().verify_log().await.unwrap();
     denied(&pruner, NOBODY).await;
     denied(&pruner, &["DELETE FROM annals_queue", "SELECT body FROM annals_queue"]).await;
