@@ -58,3 +58,19 @@ pub(crate) fn refuse_readable(path: &Path, doing: &dyn Fn() -> String) -> Result
 pub(crate) fn refuse_readable(_: &Path, _: &dyn Fn() -> String) -> Result<()> {
     Ok(())
 }
+
+/// Locks a file that is one process's alone. A lock that this process has let go of may be
+/// held for a moment by a child that it is just starting, since a child has its parent's
+/// files until it becomes another program: so it is tried for a quarter of a second.
+#[cfg(any(feature = "file", feature = "proof"))]
+pub(crate) fn try_lock(file: &fs::File) -> std::result::Result<(), fs::TryLockError> {
+    const TRIES: u32 = 25;
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+    for _ in 1..TRIES {
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    file.try_lock()
+}

@@ -30,6 +30,7 @@ use super::signer::Keys;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
 use crate::log::{AddCheckpoint, KeyType, SigningKey, VerifierKey};
+use crate::private::try_lock;
 
 use log::Log;
 pub use refusal::Refusal;
@@ -129,7 +130,7 @@ impl Witness {
 fn alone(directory: &Path, doing: &dyn Fn() -> String) -> Result<fs::File> {
     let failed = |error| Error::new(ErrorKind::Away, doing(), error);
     let file = lock_file(&directory.join("witness")).map_err(failed)?;
-    match file.try_lock() {
+    match try_lock(&file) {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => {
             Err(Error::new(ErrorKind::Usage, doing(), "another process works there")

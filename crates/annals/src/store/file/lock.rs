@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{explain, url};
 use crate::error::{Error, ErrorKind, Result};
+use crate::private::try_lock;
 
 /// The lock on `PATH.lock`, held until it is dropped or the process ends. The
 /// lock file itself stays: whoever removed it could remove the next one's.
@@ -25,7 +26,7 @@ impl Lock {
         name.push(".lock");
         let name = PathBuf::from(name);
         let mut file = super::current::private(&name).map_err(|error| explain(doing(), error))?;
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::Error(error)) => return Err(explain(doing(), error)),
             Err(TryLockError::WouldBlock) => return Err(held(doing(), &mut file)),
