@@ -36,10 +36,16 @@
 //! from left to right; a part without any of the leaves is the next hash, a single leaf is the
 //! event's, all else is split.
 //!
+//! A line has these fields and no others, and behind the stream's end the file has nothing:
+//! what `zstd -dc` shows is what was proved, save `written_at`, `written_by` and
+//! `appended_at`, which nothing proves. A directory holds the archive of one log, and no file
+//! in it is ever written over.
+//!
 //! What it is not: a backup, nor a proof that nothing else was removed: of that the log tells.
 
 mod file;
 mod read;
+mod shelf;
 mod verify;
 mod write;
 
@@ -51,6 +57,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// The files of an archive, of which there must be some.
+fn some_files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let files = files(directory)?;
+    if files.is_empty() {
+        let doing = format!("read the archive in {}", directory.display());
+        return Err(Error::new(ErrorKind::Usage, doing, "there are no files of one")
+            .hint("check the path: it is the directory that was given to --archive"));
+    }
+    Ok(files)
+}
 
 /// The files of an archive, in order of their first positions.
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use zstd::stream::read::Decoder;
 
 use crate::event::{EventId, Timestamp};
 use crate::log::{Hash, SALT_BYTES, commitment, entry, leaf_hash};
@@ -23,8 +24,15 @@ const MOST: u64 = 64 << 20;
 /// How hard it is compressed: as hard as costs little time.
 const LEVEL: i32 = 6;
 
+/// What any first line has, of this format or a later one.
+#[derive(Deserialize)]
+struct Format {
+    annals: String,
+}
+
 /// The first line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Header {
     pub(super) annals: String,
     pub(super) origin: String,
@@ -39,14 +47,16 @@ pub(super) struct Header {
 
 /// The last line.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Footer {
     pub(super) sha256: String,
     pub(super) checkpoint: String,
     pub(super) proof: Vec<String>,
 }
 
-/// An event's line.
+/// An event's line. What else stood there would be shown with it and proved by nothing.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Line<'a> {
     position: u64,
     appended_at: String,
@@ -129,6 +139,14 @@ pub(super) fn is_one(file: &str) -> bool {
     file.starts_with("annals-") && file.ends_with(".ndjson.zst")
 }
 
+/// Whether a file is one that was being written when its process, whose number it ends with,
+/// was killed.
+pub(super) fn is_leftover(file: &str) -> bool {
+    file.rsplit_once('.').is_some_and(|(file, process)| {
+        is_one(file) && process.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
 /// The compressed lines of a file.
 pub(super) fn compress(lines: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), LEVEL)?;
@@ -139,7 +157,7 @@ pub(super) fn compress(lines: &[u8]) -> io::Result<Vec<u8>> {
 
 /// Reads the lines of a file one after the other, and what they hash to.
 pub(super) struct Lines {
-    reader: BufReader<Box<dyn Read + Send>>,
+    reader: BufReader<Decoder<'static, BufReader<fs::File>>>,
     hash: Sha256,
     line: Vec<u8>,
     /// How many were read.
@@ -148,9 +166,13 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let decoder = zstd::stream::read::Decoder::new(fs::File::open(path)?)?.single_frame();
-        let reader = BufReader::new(Box::new(decoder) as Box<dyn Read + Send>);
+        let reader = BufReader::new(Decoder::new(fs::File::open(path)?)?.single_frame());
         Ok(Self { reader, hash: Sha256::new(), line: Vec::new(), count: 0 })
+    }
+
+    /// Whether the file goes on behind the stream of which the last line was read.
+    pub(super) fn goes_on(&mut self) -> io::Result<bool> {
+        Ok(!self.reader.get_mut().get_mut().fill_buf()?.is_empty())
     }
 
     /// The next line, without its end; `None` behind the last.
@@ -182,11 +204,11 @@ pub(super) fn header(path: &Path) -> Result<Header, String> {
     let mut lines = Lines::open(path).map_err(|error| error.to_string())?;
     let line = lines.next().map_err(|error| error.to_string())?;
     let line = line.ok_or("it has no lines")?;
-    let header: Header = serde_json::from_str(line)
-        .map_err(|error| format!("its first line is not that of an archive: {error}"))?;
-    match header.annals.as_str() {
-        FORMAT => Ok(header),
-        other => Err(format!("it is of the format {other:?}, and {FORMAT:?} is known")),
+    let other = |error| format!("its first line is not that of an archive: {error}");
+    let Format { annals } = serde_json::from_str(line).map_err(other)?;
+    match annals.as_str() {
+        FORMAT => serde_json::from_str(line).map_err(other),
+        newer => Err(format!("it is of the format {newer:?}, and {FORMAT:?} is known")),
     }
 }
 

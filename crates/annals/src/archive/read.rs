@@ -1,5 +1,6 @@
 //! An archive as a store that is only read.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::file::{Entry, Header, Lines, header};
-use super::{blocking, files};
+use super::{blocking, some_files};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
 use crate::log::Positions;
@@ -16,8 +17,9 @@ use crate::store::hold::Hold;
 use crate::store::paging::{ANSWER_BYTES, Paging};
 use crate::store::{Appended, Appender, PrunePlan, Record, Removed, Store, StoreStats, Stored};
 
-/// A directory of archive files. It is read from the beginning for each question, save the
-/// files whose time has nothing to do with it: seconds for millions of events.
+/// A directory of archive files. Those that a question may have to do with are read from
+/// their beginnings, which takes seconds for millions of events; a page of the newest or the
+/// oldest events ends with the files that fill it.
 #[derive(Clone, Debug)]
 pub struct Archive {
     url: String,
@@ -28,7 +30,7 @@ pub struct Archive {
 #[derive(Debug)]
 struct File {
     path: PathBuf,
-
+    first: u64,
     last: u64,
     events: u64,
     oldest: Timestamp,
@@ -46,28 +48,32 @@ impl Archive {
         let url = format!("archive:{}", directory.display());
         let directory = directory.to_owned();
         let files = blocking(move || {
-            let paths = files(&directory)?;
-            if paths.is_empty() {
-                let doing = format!("read the archive in {}", directory.display());
-                return Err(Error::new(ErrorKind::Usage, doing, "there are no files of one")
-                    .hint("check the path: it is the directory that was given to --archive"));
-            }
-            paths.into_iter().map(File::of).collect::<Result<Vec<File>>>()
+            some_files(&directory)?.into_iter().map(File::of).collect::<Result<Vec<File>>>()
         });
         Ok(Self { url, files: files.await?.into() })
     }
 
-    /// Lets `take` look at each event of the files that `wanted` lets through.
+    /// Lets `take` look at each event of the files that `wanted`, which knows what was found
+    /// in those before, lets through; in the order of a page, or else of position.
     async fn each<T: Send + 'static>(
         &self,
-        wanted: impl Fn(&File) -> bool + Send + 'static,
+        order: Option<Order>,
+        wanted: impl Fn(&T, &File) -> bool + Send + 'static,
         mut found: T,
         mut take: impl FnMut(&mut T, Entry) + Send + 'static,
     ) -> Result<T> {
         let files = Arc::clone(&self.files);
         blocking(move || {
-            for file in files.iter().filter(|file| wanted(file)) {
-                file.each(|entry| take(&mut found, entry))?;
+            let mut files: Vec<&File> = files.iter().collect();
+            match order {
+                Some(Order::NewestFirst) => files.sort_by_key(|file| Reverse(file.newest)),
+                Some(Order::OldestFirst) => files.sort_by_key(|file| file.oldest),
+                None => {}
+            }
+            for file in files {
+                if wanted(&found, file) {
+                    file.each(|entry| take(&mut found, entry))?;
+                }
             }
             Ok(found)
         })
@@ -87,8 +93,8 @@ impl File {
         let time = |text: &str| text.parse::<Timestamp>().map_err(damaged);
         let (oldest, newest) = (time(&header.oldest)?, time(&header.newest)?);
         let bytes = std::fs::metadata(&path).map_or(0, |attributes| attributes.len());
-        let Header { last, events, .. } = header;
-        Ok(Self { path, last, events, oldest, newest, bytes })
+        let Header { first, last, events, .. } = header;
+        Ok(Self { path, first, last, events, oldest, newest, bytes })
     }
 
     fn each(&self, mut take: impl FnMut(Entry)) -> Result<()> {
@@ -158,6 +164,19 @@ struct Found {
 }
 
 impl Found {
+    /// Whether the page is full with what stands before all that a file has.
+    fn is_before(&self, file: &File) -> bool {
+        let worst = match self.order {
+            Order::NewestFirst => self.events.first_key_value(),
+            Order::OldestFirst => self.events.last_key_value(),
+        };
+        self.events.len() == self.most
+            && worst.is_some_and(|((micros, _), _)| match self.order {
+                Order::NewestFirst => file.newest.as_micros() < *micros,
+                Order::OldestFirst => file.oldest.as_micros() > *micros,
+            })
+    }
+
     fn add(&mut self, key: (i64, u64), event: Stored) {
         self.bytes += event.body.len();
         if let Some(double) = self.events.insert(key, event) {
@@ -192,10 +211,10 @@ impl Appender for Archive {
 impl Store for Archive {
     async fn get(&self, id: EventId) -> Result<Option<Stored>> {
         let millis = id.millis();
-        let wanted = move |file: &File| {
-            (file.oldest.as_millis()..=file.newest.as_millis()).contains(&millis)
+        let wanted = move |found: &Option<Stored>, file: &File| {
+            found.is_none() && (file.oldest.as_millis()..=file.newest.as_millis()).contains(&millis)
         };
-        self.each(wanted, None, move |found, entry| {
+        self.each(None, wanted, None, move |found, entry| {
             if entry.record.id == id {
                 *found = Some(stored(&entry));
             }
@@ -214,8 +233,9 @@ impl Store for Archive {
             Order::OldestFirst => at.is_none_or(|at| key > at),
         };
         let (since, until) = (filter.since, filter.until);
-        let wanted = move |file: &File| {
-            since.is_none_or(|since| file.newest >= since)
+        let wanted = move |found: &Found, file: &File| {
+            !found.is_before(file)
+                && since.is_none_or(|since| file.newest >= since)
                 && until.is_none_or(|until| file.oldest < until)
                 && at.is_none_or(|(micros, _)| match order {
                     Order::NewestFirst => file.oldest.as_micros() <= micros,
@@ -223,7 +243,7 @@ impl Store for Archive {
                 })
         };
         let found = Found { events: BTreeMap::new(), order, most, bytes: 0, dropped: false };
-        let found = self.each(wanted, found, move |found, entry| {
+        let found = self.each(Some(order), wanted, found, move |found, entry| {
             let key = (entry.record.occurred_at.as_micros(), entry.position);
             if beyond(key) && matches(&filter, &entry.record) {
                 found.add(key, stored(&entry));
@@ -248,8 +268,11 @@ impl Store for Archive {
 
     async fn window(&self, from: u64, limit: usize) -> Result<Vec<Stored>> {
         let limit = limit.clamp(1, Query::MAX_LIMIT);
-        let wanted = move |file: &File| file.last >= from;
-        let found = self.each(wanted, BTreeMap::new(), move |found, entry| {
+        let wanted = move |found: &BTreeMap<u64, Stored>, file: &File| {
+            let full = found.last_key_value().filter(|_| found.len() == limit);
+            file.last >= from && full.is_none_or(|(last, _)| file.first < *last)
+        };
+        let found = self.each(None, wanted, BTreeMap::new(), move |found, entry| {
             if entry.position >= from {
                 found.insert(entry.position, stored(&entry));
                 if found.len() > limit {

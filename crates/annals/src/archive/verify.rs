@@ -6,9 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::file::{Entry, Footer, Header, Lines, header, name};
-use super::{blocking, files};
+use super::{blocking, some_files};
 use crate::error::Result;
-use crate::event::EventId;
+use crate::event::{EventId, Timestamp};
 use crate::log::{Hash, Positions, SignedCheckpoint, VerifierKey, root_of_range};
 use crate::proof::FindingKind;
 
@@ -48,14 +48,14 @@ pub struct ArchiveFinding {
 /// `progress` is told how many of how many files were looked at.
 ///
 /// # Errors
-/// If the directory cannot be read. What is wrong with a file is in the report.
+/// If the directory cannot be read, or has no files of an archive. What is wrong with a file is in the report.
 pub async fn verify(
     directory: &Path,
     keys: &[VerifierKey],
     mut progress: impl FnMut(u64, u64) + Send,
 ) -> Result<ArchiveReport> {
     let mut report = ArchiveReport::default();
-    let files = files(directory)?;
+    let files = some_files(directory)?;
     let all = files.len() as u64;
     for path in files {
         let keys = keys.to_vec();
@@ -80,6 +80,7 @@ pub(super) fn check(path: &Path, keys: &[VerifierKey]) -> Checked {
         path,
         keys,
         leaves: Vec::new(),
+        span: None,
         checked: Checked { positions: Positions::default(), findings: Vec::new() },
     };
     if let Err(what) = checking.run() {
@@ -92,6 +93,8 @@ struct Checking<'a> {
     path: &'a Path,
     keys: &'a [VerifierKey],
     leaves: Vec<(u64, Hash)>,
+    /// When the oldest and the newest of the events occurred.
+    span: Option<(Timestamp, Timestamp)>,
     checked: Checked,
 }
 
@@ -164,6 +167,10 @@ impl Checking<'_> {
                 self.find(None, FindingKind::CutOff, None, what);
             }
         }
+        if lines.goes_on().map_err(|error| error.to_string())? {
+            let what = "there are bytes behind the end of what was written".to_owned();
+            self.find(None, FindingKind::Inserted, None, what);
+        }
         Ok(())
     }
 
@@ -190,6 +197,8 @@ impl Checking<'_> {
             return;
         }
         self.checked.positions.add(position, position + 1);
+        let at = entry.record.occurred_at;
+        self.span = Some(self.span.map_or((at, at), |(from, until)| (from.min(at), until.max(at))));
         let leaf = Entry::true_leaf(id, &entry.salt, entry.record.body());
         if leaf != entry.leaf {
             let what = "the event is not the one whose leaf stands beside it".to_owned();
@@ -244,10 +253,40 @@ impl Checking<'_> {
                 true => "the events and the proof do not give the root that was signed",
                 false => "neither does the whole give the root that was signed",
             };
-            self.find(line, FindingKind::Forged, None, what.to_owned());
-        } else if hash != footer.sha256 {
+            return self.find(line, FindingKind::Forged, None, what.to_owned());
+        }
+        if let Some(what) = self.wrongly_headed(header) {
+            self.find(Some(1), FindingKind::Forged, None, what);
+        }
+        if hash != footer.sha256 {
             let what = "the lines are not those that were written, though their events are";
             self.find(line, FindingKind::Changed, None, what.to_owned());
         }
+    }
+
+    /// What the first line says of the events, if that is not so: whoever asks for a time or
+    /// a position is not shown a file that says it has nothing of it.
+    fn wrongly_headed(&self, header: &Header) -> Option<String> {
+        let (Some((first, _)), Some((last, _)), Some((oldest, newest))) =
+            (self.leaves.first(), self.leaves.last(), self.span)
+        else {
+            return Some("the file has no events".to_owned());
+        };
+        if (header.first, header.last) != (*first, *last) {
+            return Some(format!(
+                "the file says that it has the positions from {} to {}, and has those from \
+                 {first} to {last}",
+                header.first, header.last
+            ));
+        }
+        let said = |text: &str, is: Timestamp| text.parse() == Ok(is);
+        if !said(&header.oldest, oldest) || !said(&header.newest, newest) {
+            return Some(format!(
+                "the file says that its events are from {} to {}, and they are from {oldest} to \
+                 {newest}",
+                header.oldest, header.newest
+            ));
+        }
+        None
     }
 }

@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-use super::file::{Entry, FORMAT, Footer, Header, compress, header, hex, name};
-use super::verify::check;
-use super::{blocking, files};
+use super::blocking;
+use super::file::{Entry, FORMAT, Footer, Header, compress, hex, name};
+use super::shelf::Shelf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
-use crate::log::{Positions, SignedCheckpoint, VerifierKey, range_proof, tiles_read};
+use crate::log::{
+    Positions, SignedCheckpoint, VerifierKey, range_proof, root_of_range, tiles_read,
+};
 use crate::proof::Signer;
-use crate::proof::durable::replace;
 use crate::proof::witnessed::best;
 use crate::store::{Archived, Archivist, Held, Ledger, Record, Store};
 
@@ -41,56 +43,6 @@ impl<'a> Writer<'a> {
     pub fn new(directory: PathBuf, signer: &'a Signer) -> Self {
         Self { directory, signer }
     }
-
-    /// What is archived already, of what is to be: a removal that was cut short has
-    /// archived more than it removed. A file that is not whole is written again.
-    async fn archived(&self, wanted: &Positions, keys: &[VerifierKey]) -> Result<Positions> {
-        let mut archived = Positions::default();
-        if !self.directory.exists() {
-            return Ok(archived);
-        }
-        for path in files(&self.directory)? {
-            let (wanted, keys) = (wanted.clone(), keys.to_vec());
-            let whole = move || {
-                let overlaps = header(&path)
-                    .is_ok_and(|header| wanted.within(header.first, header.last + 1) > 0);
-                let checked = overlaps.then(|| check(&path, &keys));
-                Ok(checked.filter(|checked| checked.findings.is_empty()))
-            };
-            if let Some(whole) = blocking(whole).await? {
-                archived.add_all(&whole.positions);
-            }
-        }
-        Ok(archived)
-    }
-
-    /// Writes one file, and checks it back from the disk.
-    async fn file(&self, ledger: &dyn Ledger, entries: Vec<Entry>, log: &Log) -> Result<Archived> {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-            return Ok(Archived::default());
-        };
-        let file = name(first.position, last.position);
-        let path = self.directory.join(&file);
-        let lines = lines(ledger, &entries, log).await?;
-        let doing = format!("archive into {}", path.display());
-        let keys = log.keys.clone();
-        blocking(move || {
-            let away = |error: std::io::Error| Error::new(ErrorKind::Away, &doing, error);
-            let bytes = compress(&lines).map_err(away)?;
-            replace(&path, &bytes).map_err(|error| {
-                away(error).hint("nothing was removed; make room on the disk, or mend it")
-            })?;
-            let written = std::fs::read(&path).map_err(away)?;
-            let checked = check(&path, &keys);
-            if let Some(finding) = checked.findings.first() {
-                let found = format!("what was written does not check: {}", finding.what);
-                return Err(Error::new(ErrorKind::Damaged, &doing, found)
-                    .hint("nothing was removed; mend the disk, and remove the file"));
-            }
-            Ok(Archived { file, sha256: hex(&Sha256::digest(&written)) })
-        })
-        .await
-    }
 }
 
 #[async_trait]
@@ -104,24 +56,49 @@ impl Archivist for Writer<'_> {
                 .hint("`annals checkpoint` says why it cannot be signed")
         })?;
         let log = Log { checkpoint, keys: self.signer.verifiers().await? };
+        let shelf = Arc::new(Shelf::open(self.directory.clone()).await?);
+        let wanted = Arc::new(positions.clone());
+        let origin = &log.checkpoint.head().origin;
+        let there = shelf.there(&wanted, origin, &log.keys).await?;
         let mut missing = positions.clone();
-        missing.take_out_all(&self.archived(positions, &log.keys).await?);
-        let (mut written, mut entries, mut bytes) = (Vec::new(), Vec::new(), 0);
+        missing.take_out_all(&there.positions);
+        let (mut archived, mut entries, mut bytes) = (there.files, Vec::new(), 0);
         for (from, until) in stretches(&missing) {
             for entry in read(store, ledger, &missing, from, until).await? {
                 bytes += entry.record.body().len();
                 entries.push(entry);
                 if entries.len() >= EVENTS || bytes >= BYTES {
-                    written.push(self.file(ledger, std::mem::take(&mut entries), &log).await?);
+                    archived.push(put(&shelf, ledger, std::mem::take(&mut entries), &log).await?);
                     bytes = 0;
                 }
             }
         }
         if !entries.is_empty() {
-            written.push(self.file(ledger, entries, &log).await?);
+            archived.push(put(&shelf, ledger, entries, &log).await?);
         }
-        Ok(written)
+        archived.sort_by(|one, other| one.file.cmp(&other.file));
+        Ok(archived)
     }
+}
+
+/// Writes one file, and checks it back from the disk.
+async fn put(
+    shelf: &Arc<Shelf>,
+    ledger: &dyn Ledger,
+    entries: Vec<Entry>,
+    log: &Log,
+) -> Result<Archived> {
+    let place = |entry: Option<&Entry>| entry.map_or(0, |entry| entry.position);
+    let name = name(place(entries.first()), place(entries.last()));
+    let lines = lines(ledger, &entries, log).await?;
+    drop(entries);
+    let (shelf, keys) = (Arc::clone(shelf), log.keys.clone());
+    blocking(move || {
+        let bytes = compress(&lines)
+            .map_err(|error| Error::new(ErrorKind::Away, format!("compress {name}"), error))?;
+        shelf.put(name, &bytes, &keys)
+    })
+    .await
 }
 
 /// What proves the files.
@@ -186,6 +163,15 @@ async fn read(
         let leaf = Entry::true_leaf(record.id, &salt, record.body());
         entries.push(Entry { position, appended_at: *appended_at, salt, leaf, record });
     }
+    let gone = listed.within(from, until).saturating_sub(entries.len() as u64);
+    if gone > 0 {
+        let doing = format!("archive the events from position {from} to before {until}");
+        let found = format!("{gone} of them are not there any more");
+        return Err(Error::new(ErrorKind::Transient, doing, found).hint(
+            "nothing was removed by this; run it again, and if no other prune removed them, \
+             `annals verify`",
+        ));
+    }
     Ok(entries)
 }
 
@@ -196,6 +182,14 @@ async fn lines(ledger: &dyn Ledger, entries: &[Entry], log: &Log) -> Result<Vec<
     let size = log.checkpoint.head().size;
     let places = tiles_read(|tiles| range_proof(&positions, size, tiles))?;
     let proof = range_proof(&positions, size, &mut ledger.tiles(places).await?)?;
+    let leaves: Vec<_> = entries.iter().map(|entry| (entry.position, entry.leaf)).collect();
+    if root_of_range(&leaves, size, &proof) != Some(log.checkpoint.head().root) {
+        let (first, end) = (leaves.first().map_or(0, |(first, _)| *first), positions.end());
+        let doing = format!("archive the events from position {first} to before {end}");
+        let found = "one of them, or the log, is not what was signed";
+        return Err(Error::new(ErrorKind::Damaged, doing, found)
+            .hint("nothing was removed; `annals verify` says what was altered"));
+    }
     let times = || entries.iter().map(|entry| entry.record.occurred_at);
     let time = |time: Option<Timestamp>| time.unwrap_or(Timestamp::MIN).to_string();
     let header = Header {

@@ -20,6 +20,9 @@ const STEP: usize = 500;
 /// Runs of neighbours in what a prune removes, at most: some 100 MiB of them.
 const RUNS: usize = 1_000_000;
 
+/// Files of an archive that one prune names in the trail, at most: an event holds so many.
+const FILES: usize = 1_000;
+
 /// What to prune, and who does it.
 #[derive(Clone)]
 pub struct Prune<'a> {
@@ -75,10 +78,12 @@ pub trait SignRemoval: Send + Sync {
 #[async_trait]
 pub trait Archivist: Send + Sync {
     /// Archives the events at these positions; once this returns they are durable there, and
-    /// have been checked.
+    /// have been checked. Answers all files that have any of them, those that were there
+    /// before included.
     ///
     /// # Errors
-    /// If any of that fails: then nothing is to be removed.
+    /// If any of that fails, or one of the events is not there: then nothing is to be
+    /// removed.
     async fn archive(&self, store: &dyn Store, positions: &Positions) -> Result<Vec<Archived>>;
 }
 
@@ -186,6 +191,14 @@ pub(crate) async fn announce(
         Some(archivist) => archivist.archive(store, going.positions).await?,
         None => Vec::new(),
     };
+    if archived.len() > FILES {
+        let found =
+            format!("what goes fills {} archive files; at most {FILES} at once", archived.len());
+        return Err(Error::new(ErrorKind::Usage, doing(), found).hint(
+            "nothing was removed; begin with what is older: what is archived already is not \
+             written again",
+        ));
+    }
     let event = intent(going, archived, hands.by)?;
     let removal = Removal::new(event.id, going.below, going.positions);
     let ledger = store.ledger()?;

@@ -1,6 +1,8 @@
 //! Archives: what goes is written first and checked, is read like a store, and what is done
 //! to it afterwards is found.
 
+mod care;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -174,6 +176,7 @@ fn sha256_hex(bytes: &[u8]) -> String {
 fn files(directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with("annals-"));
     files.sort();
     files
 }
