@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals::Timestamp;
 use annals::archive::Writer;
@@ -185,6 +186,18 @@ fn machine(rule: &Rule, due: &Due) -> Value {
 fn keeps(rule: &Rule) -> String {
     match rule.keep {
         Keep::ForEver => "for ever".to_owned(),
-        Keep::For(time) => format_duration(time),
+        Keep::For(time) => match years(time) {
+            Some(years) => format!("{years}y"),
+            None => format_duration(time),
+        },
     }
+}
+
+/// Of as many days as years have at most, how many years.
+fn years(time: Duration) -> Option<u64> {
+    let days = time.as_secs() / 86_400;
+    (1..=100_u64).find(|years| {
+        let most = years * 365 + years.div_ceil(4);
+        most == days && time == Duration::from_secs(most * 86_400)
+    })
 }

@@ -211,6 +211,7 @@ fn rules_remove_what_they_say_and_up_does_it_too() {
         plan.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[1][..2], ["sign-ins", "90d"], "{plan}");
     assert_eq!((lines[1][4], lines[2][4]), ("2", "1"), "{plan}");
+    assert_eq!(lines[2][1], "7y", "{plan}");
     let json: Value = serde_json::from_str(&here.ok(&["retention", "plan", "--json"])).unwrap();
     assert_eq!(json["rules"][0]["would_remove"]["events"], 2);
     assert_eq!(here.ok(&["query", "--entity", "user:1"]).lines().count(), 4);

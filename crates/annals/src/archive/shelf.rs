@@ -82,8 +82,8 @@ impl Shelf {
     }
 
     /// Puts a file there, in the place of no other, and checks it back from the disk.
-    pub(super) fn put(&self, name: String, bytes: &[u8], keys: &[VerifierKey]) -> Result<Archived> {
-        let path = self.directory.join(&name);
+    pub(super) fn put(&self, name: &str, bytes: &[u8], keys: &[VerifierKey]) -> Result<Archived> {
+        let path = self.directory.join(name);
         let doing = format!("archive into {}", path.display());
         create(&path, bytes).map_err(|error| match error.kind() {
             // Its events may be in no other place any more.

@@ -96,7 +96,7 @@ async fn put(
     blocking(move || {
         let bytes = compress(&lines)
             .map_err(|error| Error::new(ErrorKind::Away, format!("compress {name}"), error))?;
-        shelf.put(name, &bytes, &keys)
+        shelf.put(&name, &bytes, &keys)
     })
     .await
 }

@@ -126,6 +126,10 @@ impl<E> Walk<'_, '_, E> {
 /// Adds a key to a pointer.
 fn push_key(path: &mut String, key: &str) {
     path.push('/');
+    if !key.contains(['~', '/']) {
+        path.push_str(key);
+        return;
+    }
     for letter in key.chars() {
         match letter {
             '~' => path.push_str("~0"),
