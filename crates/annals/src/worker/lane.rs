@@ -20,6 +20,9 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// A draining lane that has waited so long for what others have in hand says so.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 pub(super) struct Lane {
     pub(super) shared: Arc<Shared>,
     pub(super) transport: Arc<dyn Transport>,
@@ -31,6 +34,10 @@ pub(super) struct Lane {
     pub(super) store_away: Option<Instant>,
     /// Events that were moved to the spool since then.
     pub(super) rescued: u64,
+    /// Since when a draining lane waits for what others have in hand.
+    others_since: Option<Instant>,
+    /// Whether it said so.
+    others_told: bool,
 }
 
 impl Lane {
@@ -43,6 +50,8 @@ impl Lane {
             waits_for: None,
             store_away: None,
             rescued: 0,
+            others_since: None,
+            others_told: false,
         }
     }
 
@@ -88,6 +97,7 @@ impl Lane {
                         }
                         continue;
                     }
+                    self.others_since = None;
                 }
             }
             self.last_batch = Some(Instant::now());
@@ -180,14 +190,20 @@ impl Lane {
     }
 
     /// Whether a draining lane has nothing left, not even with another worker.
-    async fn drained(&self) -> bool {
+    async fn drained(&mut self) -> bool {
         if !self.shared.worker.options.drain {
             return false;
         }
         match self.transport.stats().await {
             Ok(stats) if stats.ready + stats.leased == 0 => true,
             // Another worker has it, or will find it.
-            Ok(_) => {
+            Ok(stats) => {
+                let since = *self.others_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= PATIENCE && !std::mem::replace(&mut self.others_told, true) {
+                    let transport = self.transport.url();
+                    tracing::info!(target: "annals::worker", transport, leased = stats.leased, due_later = stats.ready,
+                        "waiting for events that another process has in hand (a dead one's are free when its lease ends), or that are tried again later");
+                }
                 tokio::time::sleep(LOOK_UP).await;
                 false
             }

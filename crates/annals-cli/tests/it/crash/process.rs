@@ -96,7 +96,8 @@ pub(super) fn run(here: &Installation, arguments: &[&str]) -> Ended {
     command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
     let mut child = command.spawn().unwrap();
     let said = || std::fs::read_to_string(&err).unwrap();
-    let status = wait(&mut child, || format!("{arguments:?}: {}", said()));
+    let pid = child.id();
+    let status = wait(&mut child, || format!("{arguments:?}: {}{}", said(), standing(here, pid)));
     let ended = Ended {
         status: status.code().unwrap_or(-1),
         stdout: std::fs::read_to_string(out).unwrap(),
@@ -129,6 +130,20 @@ fn command(here: &Installation, arguments: &[&str]) -> Command {
     command
 }
 
+/// What a process that hangs waits for: its threads, and how the queues stand.
+fn standing(here: &Installation, pid: u32) -> String {
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let mut threads = String::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let (name, state) = (read(task.path().join("comm")), read(task.path().join("stat")));
+        let waits = read(task.path().join("wchan"));
+        threads.push_str(&format!("{}: {waits}; {state}", name.trim()));
+    }
+    let stats = here.command(&["stats", "--json"]).output();
+    let stats = stats.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    format!("\n{threads}{}", stats.unwrap_or_default())
+}
+
 fn wait(child: &mut Child, what: impl Fn() -> String) -> ExitStatus {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -136,9 +151,10 @@ fn wait(child: &mut Child, what: impl Fn() -> String) -> ExitStatus {
             return status;
         }
         if Instant::now() > until {
+            let what = what();
             let _ = child.kill();
             let _ = child.wait();
-            panic!("hangs: {}", what());
+            panic!("hangs: {what}");
         }
         std::thread::sleep(Duration::from_millis(5));
     }
