@@ -35,6 +35,9 @@ pub(crate) struct Session {
     pub(crate) out: Out,
     /// The configuration file, given or default, whether it is there or not.
     pub(crate) file: PathBuf,
+    /// The store that would be used without `--store`, where that names an archive: it has
+    /// the keys of what is sealed there.
+    behind: Option<String>,
 }
 
 impl Session {
@@ -54,12 +57,17 @@ impl Session {
             .collect();
         let file_read = if read { Some(ConfigFile::read(&file)?) } else { None };
         let application = cli.global.env_file.as_deref().map(EnvFile::read).transpose()?;
-        let config = Config::load(&Sources { flags, environment, application, file: file_read })?;
+        let sources = Sources { flags, environment, application, file: file_read };
+        let config = Config::load(&sources)?;
+        let behind = match config.store.starts_with("archive:") {
+            true => Some(Config::load(&Sources { flags: Vec::new(), ..sources })?.store),
+            false => None,
+        };
         let out = Out::new(cli.global.json);
         for warning in &config.warnings {
             out.note(format!("{WARN}warning:{WARN:#} {}", shown(&warning.to_string())));
         }
-        Ok(Self { config, out, file })
+        Ok(Self { config, out, file, behind })
     }
 
     /// The transport that events are sent to: the first of those configured that is
@@ -206,10 +214,21 @@ impl Session {
         })
     }
 
-    /// What opens sealed values; none without a master key.
-    pub(crate) fn opener(&self, store: Arc<dyn Store>) -> Result<Option<Opener>, Failure> {
+    /// What opens the sealed values of `store`; none without a master key. An archive's are
+    /// opened with the keys of the store that is configured.
+    pub(crate) async fn opener(&self, store: Arc<dyn Store>) -> Result<Option<Opener>, Failure> {
         let Some(master) = self.master_key(false)? else { return Ok(None) };
-        Ok(Some(Opener::new(store, master)?))
+        let keeper = match &self.behind {
+            None => store,
+            Some(url) if url.starts_with("archive:") => {
+                let found = "an archive holds sealed values, and no keys";
+                return Err(Failure::usage(found).hint(
+                    "configure the store that it was written from, and name the archive with --store",
+                ));
+            }
+            Some(url) => store::open_existing(url).await?,
+        };
+        Ok(Some(Opener::new(keeper, master)?))
     }
 
     fn master_key(&self, may_make: bool) -> Result<Option<MasterKey>, Failure> {

@@ -199,6 +199,12 @@ impl Mariadb {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    /// Where all its files are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

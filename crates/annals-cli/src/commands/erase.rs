@@ -1,5 +1,6 @@
 //! `annals erase`: destroy the key of a subject.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
 
 use annals::seal::erase;
@@ -43,12 +44,13 @@ impl Erase {
             return Err(Failure::failed("nothing was erased"));
         }
         let erased = erase(&*store, &whose, &self.reason, by()).await?;
-        let (waiting, failed) = leftovers(session).await?;
+        let Leftovers { waiting, failed, forget } = leftovers(session, store.url()).await?;
         if session.out.json() {
             session.out.object(&json!({
                 "subject": self.subject, "keys": erased.map_or(0, |erased| erased.keys),
                 "event": erased.map(|erased| erased.event.to_string()),
                 "waiting": waiting, "failed": failed,
+                "forget": forget.iter().map(|(url, sql)| json!({ "database": shown_url(url), "sql": sql })).collect::<Vec<_>>(),
             }))?;
         } else {
             session.out.line(match erased {
@@ -68,6 +70,12 @@ impl Erase {
             session.out.note(format!(
                 "{} in failed are not sealed: look for the subject with `annals failed list --json`, then retry or remove",
                 plural(failed, "event")
+            ));
+        }
+        for (url, sql) in forget {
+            session.out.note(format!(
+                "{} keeps old rows in its files until its owner has run `{sql}`, and in its logs until they are recycled: see docs/erasure.md",
+                shown_url(&url)
             ));
         }
         Ok(())
@@ -93,13 +101,40 @@ impl Erase {
     }
 }
 
+/// What an erasure does not reach.
+#[derive(Default)]
+struct Leftovers {
+    /// Events that wait in queues.
+    waiting: u64,
+    /// Events in failed.
+    failed: u64,
+    /// Databases whose files hold old rows, and the SQL that writes them anew.
+    forget: BTreeMap<String, String>,
+}
+
+impl Leftovers {
+    /// Notes that tables of a database server have had rows that are to be forgotten.
+    fn note(&mut self, url: &str, tables: &str) {
+        let rewrite = match url.split_once("://") {
+            Some(("postgres" | "postgresql", _)) => "VACUUM FULL",
+            Some(("mysql" | "mariadb", _)) => "OPTIMIZE TABLE",
+            _ => return,
+        };
+        let sql = self.forget.entry(url.to_owned());
+        sql.and_modify(|sql| sql.push_str(&format!(", {tables}")))
+            .or_insert_with(|| format!("{rewrite} {tables}"));
+    }
+}
+
 /// Events that wait or failed; and removes from the files of queues what they held before.
-async fn leftovers(session: &Session) -> Result<(u64, u64), Failure> {
-    let (mut waiting, mut failed) = (0, 0);
+async fn leftovers(session: &Session, store: &str) -> Result<Leftovers, Failure> {
+    let mut left = Leftovers::default();
+    left.note(store, "annals_subject_keys");
     for transport in session.existing_transports().await? {
         let stats = transport.stats().await?;
-        waiting += stats.ready + stats.leased;
-        failed += stats.failed;
+        left.waiting += stats.ready + stats.leased;
+        left.failed += stats.failed;
+        left.note(transport.url(), "annals_queue, annals_failed");
         if let Some(path) = sqlite_path(transport.url())
             && transport.url().starts_with("sqlite:")
             && let Err(error) = compact(path).await
@@ -111,5 +146,5 @@ async fn leftovers(session: &Session) -> Result<(u64, u64), Failure> {
             ));
         }
     }
-    Ok((waiting, failed))
+    Ok(left)
 }

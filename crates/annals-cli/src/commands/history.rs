@@ -44,7 +44,7 @@ pub(crate) struct History {
 impl History {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let store = session.store().await?;
-        let opener = self.page.reveal.opener(session, &store)?;
+        let opener = self.page.reveal.opener(session, &store).await?;
         if let Some(at) = self.at {
             let state = self.state(&*store, opener.as_ref(), at).await?;
             if session.out.json() {

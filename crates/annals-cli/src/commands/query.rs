@@ -102,7 +102,7 @@ pub(crate) struct Reveal {
 
 impl Reveal {
     /// What opens sealed values, if that is wanted.
-    pub(crate) fn opener(
+    pub(crate) async fn opener(
         &self,
         session: &Session,
         store: &Arc<dyn Store>,
@@ -110,7 +110,7 @@ impl Reveal {
         if !self.reveal {
             return Ok(None);
         }
-        let opener = session.opener(Arc::clone(store))?;
+        let opener = session.opener(Arc::clone(store)).await?;
         Ok(Some(opener.ok_or_else(|| {
             Failure::usage("there is no master key to open anything with")
                 .hint("set `seal.key_file` or `seal.key_command`")
@@ -168,7 +168,7 @@ impl Query {
             ask = ask.oldest_first();
         }
         let store = session.store().await?;
-        let opener = self.page.reveal.opener(session, &store)?;
+        let opener = self.page.reveal.opener(session, &store).await?;
         let mut page = match self.value_hash {
             true => asked_for(session, &*store, ask).await?,
             false => whole_page(&*store, ask).await?,

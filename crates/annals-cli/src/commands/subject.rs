@@ -33,7 +33,7 @@ pub(crate) struct Subject {
 impl Subject {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let store = session.store().await?;
-        let opener = session.opener(Arc::clone(&store))?;
+        let opener = session.opener(Arc::clone(&store)).await?;
         let (mut from, end) = (0, store.stats().await?.size);
         while from < end {
             let window = store.window(from, WINDOW).await?;

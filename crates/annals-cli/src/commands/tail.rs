@@ -33,7 +33,7 @@ impl Tail {
         let mut signals = Signals::listen()?;
         let store = session.store().await?;
         let from = store.stats().await?.size.saturating_sub(self.lines);
-        let opener = self.reveal.opener(session, &store)?;
+        let opener = self.reveal.opener(session, &store).await?;
         tokio::select! {
             _ = signals.next() => Ok(()),
             ended = follow(session, &*store, opener.as_ref(), from) => ended,

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "shown when a test fails")]
 
+mod archiving;
 mod damaged;
 mod dice;
 mod disk;

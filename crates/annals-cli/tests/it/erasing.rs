@@ -1,7 +1,8 @@
 //! Sealing, reading and erasing personal data with the command.
 
-use std::io::{BufRead, BufReader};
+mod servers;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use serde_json::Value;
@@ -13,9 +14,14 @@ const NEEDLE: &str = "needle@example.org";
 
 /// An installation that seals the e-mail addresses of customers.
 fn sealing() -> Installation {
+    sealing_with("")
+}
+
+/// The same with further settings.
+fn sealing_with(settings: &str) -> Installation {
     let here = Installation::new();
-    let file = "[seal]\nkey_file = \"master.key\"\nfields = [\"customer.email\"]\n";
-    here.write("annals.toml", file);
+    let seal = "[seal]\nkey_file = \"master.key\"\nfields = [\"customer.email\"]\n";
+    here.write("annals.toml", &format!("{settings}{seal}"));
     here
 }
 
@@ -36,6 +42,17 @@ fn fill(here: &Installation) {
     here.ok(&["work", "--drain"]);
 }
 
+fn contains(all: &[u8], bytes: &[u8]) -> bool {
+    let mut rest = all;
+    while let Some(at) = rest.iter().position(|byte| *byte == bytes[0]) {
+        if rest[at..].starts_with(bytes) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
+}
+
 /// Files under a directory that hold these bytes.
 fn holding(directory: &Path, bytes: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
@@ -43,7 +60,7 @@ fn holding(directory: &Path, bytes: &[u8]) -> Vec<String> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(holding(&path, bytes));
-        } else if std::fs::read(&path).unwrap().windows(bytes.len()).any(|part| part == bytes) {
+        } else if path.is_file() && contains(&std::fs::read(&path).unwrap(), bytes) {
             found.push(path.display().to_string());
         }
     }
@@ -129,4 +146,36 @@ fn an_erasure_says_what_still_waits() {
     here.ok(&["work", "--drain"]);
     let later = here.ok(&["query", "--entity", "customer:7", "--limit", "1", "--reveal"]);
     assert!(later.contains("later"), "what comes afterwards has another key: {later}");
+}
+
+#[test]
+fn what_is_sealed_in_an_archive_is_opened_with_the_stores_keys_until_it_is_erased() {
+    let here = sealing();
+    fill(&here);
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    let prune = ["prune", "--older-than", "1ms", "--archive", "shelf"];
+    assert!(here.ok(&prune).starts_with("removed 300 events"));
+
+    let of_seven = ["query", "--entity", "customer:7", "--store", "archive:shelf"];
+    let shut = here.ok(&of_seven);
+    assert!(shut.contains("[sealed]") && !shut.contains(NEEDLE), "{shut}");
+    let reveal = [&of_seven[..], &["--reveal"]].concat();
+    assert_eq!(here.ok(&reveal).matches(NEEDLE).count(), 100);
+    let exported = ["subject", "user:7", "--export", "--store", "archive:shelf"];
+    assert_eq!(here.ok(&exported).matches(NEEDLE).count(), 200);
+
+    here.ok(&["erase", "--subject", "user:7", "--reason", "asked", "--yes"]);
+    let gone = here.ok(&reveal);
+    assert!(gone.contains("[erased]") && !gone.contains(NEEDLE), "{gone}");
+    let other = ["query", "--entity", "customer:1", "--store", "archive:shelf", "--reveal"];
+    assert!(here.ok(&other).contains("somebody@example.org"));
+    assert!(here.ok(&["verify", "--archive", "shelf"]).starts_with("right"));
+    assert!(here.ok(&["verify"]).starts_with("right"));
+
+    // Whoever has the archive alone has no keys.
+    let config = std::fs::read_to_string(here.path("annals.toml")).unwrap();
+    here.write("annals.toml", &format!("store = \"archive:shelf\"\n{config}"));
+    let keyless = here.run(&["query", "--reveal"]);
+    assert_eq!(keyless.status, 2, "{keyless:?}");
+    assert!(keyless.stderr.contains("and no keys"), "{keyless:?}");
 }

@@ -73,13 +73,19 @@ pub(super) async fn keep(pool: Pool, mut keys: Vec<SubjectKey>) -> Result<(), Fa
 }
 
 pub(super) async fn destroy(pool: Pool, whose: Whose) -> Result<u64, Failure> {
+    // Of the same length, so that InnoDB writes it where the key stood in the page.
+    const OVERWRITE: &str = "UPDATE annals_subject_keys SET wrapped = REPEAT(CHAR(0), LENGTH(wrapped)) \
+         WHERE tenant = ? AND subject = ? AND live = 1";
     const DESTROY: &str = "UPDATE annals_subject_keys SET wrapped = NULL, live = NULL, erased_at = ? \
          WHERE tenant = ? AND subject = ? AND live = 1";
-    let mut connection = pool.connect().await?;
-    let destroy = connection.query(DESTROY).bind(Timestamp::now().as_micros());
-    let destroy = destroy.bind(whose.tenant.into_bytes()).bind(whose.subject.into_bytes());
-    let destroyed = destroy.execute(&mut *connection).await?.rows_affected();
-    connection.commit().await?;
+    let (tenant, subject) = (whose.tenant.into_bytes(), whose.subject.into_bytes());
+    let mut transaction = pool.begin("START TRANSACTION").await?;
+    let overwrite = transaction.query(OVERWRITE).bind(&tenant).bind(&subject);
+    overwrite.execute(&mut *transaction).await?;
+    let destroy = transaction.query(DESTROY).bind(Timestamp::now().as_micros());
+    let destroy = destroy.bind(&tenant).bind(&subject);
+    let destroyed = destroy.execute(&mut *transaction).await?.rows_affected();
+    transaction.commit().await?;
     Ok(destroyed)
 }
 
