@@ -37,6 +37,7 @@
 //! What it is not: protection from who holds both the database and the master key, nor
 //! from copies that were made before an erasure.
 
+mod cipher;
 mod declared;
 mod erase;
 mod keys;

@@ -148,7 +148,8 @@ const REFERENCES: [(&str, &str); 22] = [
         "seal",
         "A worker empties a transport in memory into a store and seals two of the eight fields of \
          each event, in old and new values, for a thousand subjects; the reference is the same \
-         worker without a sealer.",
+         worker without a sealer. Four sealed values make an event of 640 bytes one of 1,170: \
+         beside events as long, what is left is sealing itself.",
     ),
 ];
 

@@ -7,10 +7,9 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
+use super::cipher::{self, NONCE_BYTES};
 use crate::command;
 use crate::error::{Error, ErrorKind, Result};
 use crate::private::{create_private, refuse_readable};
@@ -20,8 +19,6 @@ const BEFORE: &str = "ANNALS+MASTER+KEY+";
 
 /// The first byte of what a master key of ours wrapped; behind it nonce and text.
 const WRAPPED: u8 = 1;
-
-const NONCE_BYTES: usize = 24;
 
 /// Bytes of a wrapped key, at most.
 pub(super) const MAX_WRAPPED: usize = 4096;
@@ -109,10 +106,7 @@ impl MasterKey {
         match &self.0 {
             Kind::Key(master) => {
                 let nonce = random::<NONCE_BYTES>()?;
-                let nonce = XNonce::from_slice(&*nonce);
-                let payload = Payload { msg: key, aad: data };
-                let text = XChaCha20Poly1305::new((&**master).into()).encrypt(nonce, payload);
-                let text = text.map_err(|_| {
+                let text = cipher::seal(master, &nonce, data, key).ok_or_else(|| {
                     Error::new(ErrorKind::Away, "wrap a key", "the cipher refused it")
                 })?;
                 Ok([&[WRAPPED], nonce.as_slice(), &text].concat())
@@ -131,12 +125,10 @@ impl MasterKey {
             Kind::Key(master) => {
                 let (nonce, text) = wrapped
                     .strip_prefix(&[WRAPPED])
-                    .and_then(|rest| rest.split_at_checked(NONCE_BYTES))
+                    .and_then(<[u8]>::split_first_chunk::<NONCE_BYTES>)
                     .ok_or_else(|| wrong("another kind of master key wrapped it"))?;
-                let payload = Payload { msg: text, aad: data };
-                let cipher = XChaCha20Poly1305::new((&**master).into());
-                let key = cipher.decrypt(XNonce::from_slice(nonce), payload);
-                Zeroizing::new(key.map_err(|_| wrong("another master key wrapped it"))?)
+                cipher::open(master, nonce, data, text)
+                    .ok_or_else(|| wrong("another master key wrapped it"))?
             }
             Kind::Command(command) => run(command, "unwrap", wrapped).await?,
         };

@@ -2,19 +2,16 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::cipher::{self, NONCE_BYTES};
 use crate::event::EventId;
 
 /// What comes before the parts of a sealed text.
 const TEXT_BEFORE: &str = "\"annals:sealed:";
-
-const NONCE_BYTES: usize = 24;
 
 /// The two keys that are made of a subject's.
 pub(super) struct Keys {
@@ -90,18 +87,14 @@ impl Sealed {
         let mac = hmac(&keys.nonce, &[&data[DATA.len()..], &length, value.as_bytes()]);
         let mut nonce = [0; NONCE_BYTES];
         nonce.copy_from_slice(&mac[..NONCE_BYTES]);
-        let payload = Payload { msg: value.as_bytes(), aad: &data };
-        let cipher = XChaCha20Poly1305::new((&*keys.text).into());
-        let text = cipher.encrypt(XNonce::from_slice(&nonce), payload).ok()?;
+        let text = cipher::seal(&keys.text, &nonce, &data, value.as_bytes())?;
         Some(Self { key, nonce, text })
     }
 
     /// The value; `None` if it was altered, or sealed elsewhere or under another key.
     pub(super) fn open(&self, keys: &Keys, place: Place<'_>) -> Option<String> {
-        let payload = Payload { msg: &self.text, aad: &place.data() };
-        let cipher = XChaCha20Poly1305::new((&*keys.text).into());
-        let value = cipher.decrypt(XNonce::from_slice(&self.nonce), payload).ok()?;
-        String::from_utf8(value).ok()
+        let value = cipher::open(&keys.text, &self.nonce, &place.data(), &self.text)?;
+        String::from_utf8(value.to_vec()).ok()
     }
 
     /// Adds it as it stands in the place of any JSON value.

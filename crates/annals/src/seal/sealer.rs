@@ -1,27 +1,34 @@
 //! Sealing a batch.
+//!
+//! The live keys are asked for each batch, since somebody may have destroyed one. The
+//! answer is not waited for: meanwhile the batch is sealed under the keys that were live
+//! last time, on a thread of its own, and what was sealed under a key that is live no more
+//! is sealed again.
+
+mod plan;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use serde::Deserialize;
 
 use super::declared::Declared;
 use super::keys::Keyring;
 use super::master::MasterKey;
-use super::sealed::{Keys, Place, Sealed};
+use super::sealed::Sealed;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{REDACTED, Turn, has_personal, personal_value, rewrite};
+use crate::event::{Turn, rewrite};
 use crate::store::{Record, Store, SubjectKey, Whose};
 use crate::worker::Seal;
-
-/// Bytes of a mark with a short value.
-const MARK: usize = 192;
+pub(super) use plan::About;
+use plan::{Planned, Ready, Subjects, concerns};
 
 /// How often the live keys are asked for: they may be destroyed meanwhile.
 const TRIES: usize = 5;
+
+/// Subjects of whom it is remembered which key was live last, at most.
+const MOST: usize = 10_000;
 
 /// Seals personal values under keys of their subjects, which it makes and keeps in the
 /// store.
@@ -34,49 +41,62 @@ const TRIES: usize = 5;
 pub struct Sealer {
     store: Arc<dyn Store>,
     keyring: Keyring,
-    declared: Declared,
+    declared: Arc<Declared>,
+    last: Last,
 }
 
-/// The key of one subject, ready to seal, and its id.
-type Ready = ([u8; 16], Arc<Keys>);
-
-/// The subjects of a batch, each once.
+/// The keys that were live last time.
 #[derive(Default)]
-struct Subjects {
-    all: Vec<Whose>,
-    places: HashMap<Whose, usize>,
-}
+struct Last(Mutex<HashMap<Whose, Ready>>);
 
-impl Subjects {
-    fn place(&mut self, whose: Whose) -> usize {
-        if let Some(place) = self.places.get(&whose) {
-            return *place;
-        }
-        let place = self.all.len();
-        self.all.push(whose.clone());
-        self.places.insert(whose, place);
-        place
+impl std::fmt::Debug for Last {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Last").finish_non_exhaustive()
     }
 }
 
-/// What is to be sealed of an event.
-struct Plan {
-    values: Vec<Personal>,
-    /// Whose keys, by their places among the subjects of the batch.
-    subject: Option<usize>,
-    actor: Option<usize>,
+impl Last {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Whose, Ready>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those of these subjects, in their order.
+    fn of(&self, subjects: &Subjects) -> Vec<Option<Ready>> {
+        let known = self.lock();
+        subjects.all.iter().map(|whose| known.get(whose).cloned()).collect()
+    }
+
+    fn learn(&self, whose: &Whose, ready: &Ready) {
+        let mut known = self.lock();
+        if known.len() >= MOST {
+            known.clear();
+        }
+        known.insert(whose.clone(), ready.clone());
+    }
 }
 
-/// A value that is to be sealed, and where it stands.
-struct Personal {
-    /// In the event's text, a mark included.
-    stands: Range<usize>,
-    /// The value itself.
-    value: Range<usize>,
-    /// A JSON pointer.
-    path: String,
-    /// Whether it is a text about the actor.
-    is_text: bool,
+/// A batch with its plans, on its way between threads.
+struct Work {
+    records: Arc<[Record]>,
+    planned: Planned,
+}
+
+/// What became of each event, as [`Seal::seal`] answers.
+type Outcomes = Vec<Option<Result<Record, String>>>;
+
+impl Work {
+    /// Seals those events that need one of the keys which `other` picks, by its place, and
+    /// for which all are there.
+    fn seal(&self, keys: &[Option<Ready>], other: impl Fn(usize) -> bool, into: &mut Outcomes) {
+        let events = self.records.iter().zip(&self.planned.plans).zip(into);
+        for ((record, plan), outcome) in events {
+            let Ok(Some(plan)) = plan else { continue };
+            let there = |place: usize| keys.get(place).is_some_and(Option::is_some);
+            if plan.needs().any(&other) && plan.needs().all(there) {
+                *outcome = Some(plan.seal(record, keys));
+            }
+        }
+    }
 }
 
 impl Sealer {
@@ -86,11 +106,12 @@ impl Sealer {
     /// [`ErrorKind::Usage`] if that store keeps no keys.
     pub fn new(store: Arc<dyn Store>, master: MasterKey, declared: Declared) -> Result<Self> {
         store.vault()?;
-        Ok(Self { store, keyring: Keyring::new(master), declared })
+        let (keyring, declared) = (Keyring::new(master), Arc::new(declared));
+        Ok(Self { store, keyring, declared, last: Last::default() })
     }
 
     /// The live keys of these subjects, made where there is none.
-    async fn ready(&self, subjects: &Subjects) -> Result<Vec<Ready>> {
+    async fn ready(&self, subjects: &Subjects) -> Result<Vec<Option<Ready>>> {
         let vault = self.store.vault()?;
         let mut ready: Vec<Option<Ready>> = vec![None; subjects.all.len()];
         for _ in 0..TRIES {
@@ -102,7 +123,7 @@ impl Sealer {
                 .map(|(whose, _)| whose.clone())
                 .collect();
             if missing.is_empty() {
-                return Ok(ready.into_iter().flatten().collect());
+                return Ok(ready);
             }
             let live: Vec<SubjectKey> = vault.live(missing).await?;
             for key in live {
@@ -125,133 +146,58 @@ impl Sealer {
         Err(Error::new(ErrorKind::Transient, doing, "they are erased as fast as they are made"))
     }
 
-    /// What is to become of each value of an event.
-    fn visit<'a>(&'a self, record: &'a Record, path: &str, depth: usize, raw: &'a str) -> Want<'a> {
-        if depth == 1 {
-            let into = ["/old_values", "/new_values", "/metadata", "/actor", "/context"];
-            return if into.contains(&path) { Want::Look } else { Want::Leave };
+    /// Seals what is planned, under keys that are live by now.
+    async fn seal_planned(&self, work: Work) -> Result<Outcomes> {
+        let outcome = |plan: &Result<_, String>| plan.as_ref().err().map(|why| Err(why.clone()));
+        let mut outcomes: Outcomes = work.planned.plans.iter().map(outcome).collect();
+        if work.planned.subjects.all.is_empty() {
+            return Ok(outcomes);
         }
-        if let Some(value) = personal_value(raw) {
-            return Want::Value(value);
+        let guessed = self.last.of(&work.planned.subjects);
+        let work = Arc::new(work);
+        let (at_work, keys) = (Arc::clone(&work), guessed.clone());
+        let sealing = aside(move || {
+            at_work.seal(&keys, |_| true, &mut outcomes);
+            outcomes
+        });
+        let (ready, sealed) = tokio::join!(self.ready(&work.planned.subjects), sealing);
+        let (ready, mut outcomes) = (ready?, sealed?);
+        let id = |key: &Option<Ready>| key.as_ref().map(|(id, _)| *id);
+        let other: Vec<bool> =
+            ready.iter().zip(&guessed).map(|(ready, guessed)| id(ready) != id(guessed)).collect();
+        if !other.contains(&true) {
+            return Ok(outcomes);
         }
-        if depth != 2 {
-            return Want::Look;
-        }
-        if self.declared.texts().contains(&path) && raw.starts_with('"') {
-            return Want::Text(raw);
-        }
-        let field = path.strip_prefix("/old_values/").or(path.strip_prefix("/new_values/"));
-        let fields = self.declared.fields(record.entity_type());
-        match (field, fields) {
-            // A redacted value has nothing to hide any more.
-            (Some(field), Some(fields)) if fields.contains(field) && raw != REDACTED => {
-                Want::Value(raw)
+        for (place, ready) in ready.iter().enumerate().filter(|(place, _)| other[*place]) {
+            if let Some(ready) = ready {
+                self.last.learn(&work.planned.subjects.all[place], ready);
             }
-            _ => Want::Look,
         }
-    }
-
-    /// What is to be sealed of an event; `None` if nothing is.
-    fn plan(&self, record: &Record, subjects: &mut Subjects) -> Result<Option<Plan>, String> {
-        let (text, mut values, mut subject) = (record.text(), Vec::new(), None);
-        let range = |part: &str| {
-            let start = part.as_ptr() as usize - text.as_ptr() as usize;
-            start..start + part.len()
-        };
-        rewrite::<String>(text, &mut |path, depth, raw| {
-            if depth == 1 && path == "/subject" {
-                subject = Some(range(raw));
-            }
-            let (value, is_text) = match self.visit(record, path, depth, raw) {
-                Want::Leave => return Ok(Turn::Keep),
-                Want::Look => return Ok(Turn::Into),
-                Want::Value(value) => (value, false),
-                Want::Text(value) => (value, true),
-            };
-            let (stands, value, path) = (range(raw), range(value), path.to_owned());
-            values.push(Personal { stands, value, path, is_text });
-            Ok(Turn::Keep)
-        })?;
-        if values.is_empty() {
-            return Ok(None);
-        }
-        let subject = subject
-            .map(|at| serde_json::from_str(&text[at]))
-            .transpose()
-            .map_err(|e| e.to_string())?;
-        let about = About::with(record, subject);
-        let mut place = |wanted: bool, whose: &dyn Fn() -> Result<Whose, String>| {
-            wanted.then(whose).transpose().map(|whose| whose.map(|whose| subjects.place(whose)))
-        };
-        let of_subject = values.iter().any(|value| !value.is_text);
-        let of_actor = values.iter().any(|value| value.is_text);
-        let subject = place(of_subject, &|| about.subject().cloned())?;
-        let actor = place(of_actor, &|| about.actor().cloned())?;
-        Ok(Some(Plan { values, subject, actor }))
-    }
-
-    /// The event with its values sealed.
-    fn sealed(record: &Record, plan: &Plan, ready: &[Ready]) -> Result<Record, String> {
-        let (event, tenant, text) = (record.id, record.tenant().unwrap_or_default(), record.text());
-        let mut out = String::with_capacity(text.len() + plan.values.len() * MARK);
-        let mut copied = 0;
-        for Personal { stands, value, path, is_text } in &plan.values {
-            let whose = if *is_text { plan.actor } else { plan.subject };
-            let (id, keys) =
-                whose.and_then(|place| ready.get(place)).ok_or("there is no key for it")?;
-            let place = Place { event, tenant, path };
-            let sealed = Sealed::seal(*id, keys, place, &text[value.clone()])
-                .ok_or("a value is too long")?;
-            out.push_str(&text[copied..stands.start]);
-            match is_text {
-                true => sealed.push_text(&mut out),
-                false => sealed.push_mark(&mut out),
-            }
-            copied = stands.end;
-        }
-        out.push_str(&text[copied..]);
-        if has_personal(&out) {
-            return Err("a personal value stands where none may be: only old and new values and \
-                        metadata may have them"
-                .to_owned());
-        }
-        Record::decode(out.into_bytes()).map_err(|error| error.to_string())
+        aside(move || {
+            work.seal(&ready, |place| other[place], &mut outcomes);
+            outcomes
+        })
+        .await
     }
 }
 
-/// What [`Sealer::visit`] wants.
-enum Want<'a> {
-    Leave,
-    Look,
-    Value(&'a str),
-    Text(&'a str),
+/// Has a thread of its own do what takes a processor for a while.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Error::new(ErrorKind::Closed, "seal a batch", format!("a thread stopped: {error}"))
+    })
 }
 
 #[async_trait]
 impl Seal for Sealer {
     fn concerns(&self, record: &Record) -> bool {
-        self.declared.concerns(record.entity_type()) || has_personal(record.text())
+        concerns(&self.declared, record)
     }
 
-    async fn seal(&self, records: &[Record]) -> Result<Vec<Option<Result<Record, String>>>> {
-        let mut subjects = Subjects::default();
-        let plan = |record: &Record| match self.concerns(record) {
-            true => self.plan(record, &mut subjects).and_then(|plan| match plan {
-                None if has_personal(record.text()) => Err("a personal value stands where none \
-                     may be: only old and new values and metadata may have them"
-                    .to_owned()),
-                plan => Ok(plan),
-            }),
-            false => Ok(None),
-        };
-        let plans: Vec<Result<Option<Plan>, String>> = records.iter().map(plan).collect();
-        let ready = self.ready(&subjects).await?;
-        let sealed = records.iter().zip(plans).map(|(record, plan)| match plan {
-            Ok(None) => None,
-            Ok(Some(plan)) => Some(Self::sealed(record, &plan, &ready)),
-            Err(why) => Some(Err(why)),
-        });
-        Ok(sealed.collect())
+    async fn seal(&self, records: Arc<[Record]>) -> Result<Outcomes> {
+        let declared = Arc::clone(&self.declared);
+        let plan = move || Work { planned: Planned::of(&records, &declared), records };
+        self.seal_planned(aside(plan).await?).await
     }
 
     async fn was_stored(&self, record: &Record) -> Result<bool> {
@@ -286,50 +232,5 @@ fn blanked(event: &str) -> (Cow<'_, str>, Vec<[u8; 16]>) {
         Ok(Some(text)) => (Cow::Owned(text), ids),
         Ok(None) => (Cow::Borrowed(event), ids),
         Err(never) => match never {},
-    }
-}
-
-/// Whom an event is about.
-pub(super) struct About {
-    subject: Option<Whose>,
-    actor: Option<Whose>,
-}
-
-impl About {
-    pub(super) fn of(record: &Record) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Wire<'a> {
-            #[serde(borrow)]
-            subject: Option<Cow<'a, str>>,
-        }
-        let wire: Wire<'_> = serde_json::from_str(record.text()).map_err(|e| e.to_string())?;
-        Ok(Self::with(record, wire.subject.map(Cow::into_owned)))
-    }
-
-    /// Of an event that names this subject.
-    fn with(record: &Record, subject: Option<String>) -> Self {
-        let tenant = record.tenant().unwrap_or_default();
-        let whose = |subject: String| Whose { tenant: tenant.to_owned(), subject };
-        let entity = record.entity_id().map(|id| format!("{}:{id}", record.entity_type()));
-        let actor = record.actor_type().zip(record.actor_id());
-        let subject = subject.or(entity).map(whose);
-        let actor = actor.map(|(kind, id)| whose(format!("{kind}:{id}"))).or(subject.clone());
-        Self { subject, actor }
-    }
-
-    /// Whether it is about somebody.
-    pub(super) fn is(&self, whose: &Whose) -> bool {
-        self.subject.as_ref() == Some(whose) || self.actor.as_ref() == Some(whose)
-    }
-
-    fn subject(&self) -> Result<&Whose, String> {
-        self.subject.as_ref().ok_or_else(|| {
-            "it has personal values, and neither a subject nor an entity's id to seal them for"
-                .to_owned()
-        })
-    }
-
-    fn actor(&self) -> Result<&Whose, String> {
-        self.actor.as_ref().map_or_else(|| self.subject(), Ok)
     }
 }

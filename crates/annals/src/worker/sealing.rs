@@ -1,5 +1,7 @@
 //! Personal values of a batch, before it is appended.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::batch::Batch;
@@ -20,7 +22,7 @@ pub trait Seal: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// When keys cannot be had, and no event is to blame.
-    async fn seal(&self, records: &[Record]) -> Result<Vec<Option<Result<Record, String>>>>;
+    async fn seal(&self, records: Arc<[Record]>) -> Result<Vec<Option<Result<Record, String>>>>;
 
     /// Whether an event that the store refused is there already, sealed under a key that
     /// was erased since: then it is a duplicate, though its bytes are others.
@@ -39,24 +41,29 @@ impl Lane {
         self.redact(batch);
         let looked = batch.looked.min(batch.records.len());
         let new = &batch.records[looked..];
-        let sealed: Vec<Option<Result<Record, String>>> = match &self.shared.worker.sealer {
-            Some(sealer) if new.iter().any(|record| sealer.concerns(record)) => {
-                sealer.seal(new).await?
-            }
-            None if new.iter().any(|record| has_personal(record.text())) => {
-                let refuse =
-                    |record: &Record| has_personal(record.text()).then(|| Err(NO_KEY.to_owned()));
-                new.iter().map(refuse).collect()
-            }
-            _ => Vec::new(),
-        };
         let mut refused = Vec::new();
-        for (index, record) in (looked..).zip(sealed) {
-            match record {
-                None => {}
-                Some(Ok(record)) => batch.records[index] = record,
-                Some(Err(why)) => refused.push((index, why)),
+        match &self.shared.worker.sealer {
+            Some(sealer) if new.iter().any(|record| sealer.concerns(record)) => {
+                let new: Arc<[Record]> = batch.records.drain(looked..).collect();
+                let sealed = sealer.seal(Arc::clone(&new)).await.inspect_err(|_| {
+                    batch.records.extend(new.iter().cloned());
+                })?;
+                let outcomes = sealed.into_iter().chain(std::iter::repeat_with(|| None));
+                for (record, outcome) in new.iter().zip(outcomes) {
+                    let outcome = outcome.unwrap_or_else(|| Ok(record.clone()));
+                    batch.records.push(outcome.unwrap_or_else(|why| {
+                        refused.push((batch.records.len(), why));
+                        record.clone()
+                    }));
+                }
             }
+            None => {
+                let refuse = |(index, record): (usize, &Record)| {
+                    has_personal(record.text()).then(|| (index, NO_KEY.to_owned()))
+                };
+                refused.extend((looked..).zip(new).filter_map(refuse));
+            }
+            Some(_) => {}
         }
         batch.refuse(refused);
         batch.looked = batch.records.len();
