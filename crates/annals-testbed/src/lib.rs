@@ -11,6 +11,7 @@
 
 pub mod certificates;
 pub mod disk;
+mod files;
 pub mod golang;
 pub mod mariadb;
 pub mod outcome;

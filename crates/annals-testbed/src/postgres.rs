@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::Trouble;
 use crate::disk::Disk;
+use crate::files::copy_tree;
 use release::Programs;
 
 pub use release::Release;
@@ -205,6 +206,45 @@ impl Postgres {
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Copies its files, as a backup of a server that was stopped for it.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn back_up(&self) {
+        self.while_stopped(&self.path("data"), &self.path("backup"));
+    }
+
+    /// Sets it back to what [`Postgres::back_up`] has copied.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn restore(&self) {
+        self.while_stopped(&self.path("backup"), &self.path("data"));
+    }
+
+    fn while_stopped(&self, from: &Path, to: &Path) {
+        self.stop();
+        copy_tree(from, to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
+        self.resume().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// A database as the SQL that makes it again.
+    ///
+    /// # Panics
+    /// If `pg_dump` fails.
+    #[must_use]
+    pub fn dump(&self, database: &str) -> String {
+        let mut dump = Command::new(self.programs.clients.join("pg_dump"));
+        dump.args(["--no-owner", "--dbname", &self.url(database)]).stdin(Stdio::null());
+        match dump.output() {
+            Ok(output) if output.status.success() => {
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            }
+            Ok(output) => panic!("pg_dump: {}", String::from_utf8_lossy(&output.stderr)),
+            Err(error) => panic!("pg_dump: {error}"),
+        }
     }
 
     /// Where all its files are.

@@ -276,11 +276,10 @@ fn refuse_a_copy(
     if *signed == standing.copy {
         return Ok(());
     }
-    let database = |copy: &str| copy.split("; timeline").next().map(str::to_owned);
     let remembers = latest(standing)?.is_some_and(|latest| {
         memory.is_some_and(|memory| memory.head().size >= latest.head().size)
     });
-    if database(signed) == database(&standing.copy) && remembers {
+    if is_alike(signed, &standing.copy) && remembers {
         return Ok(());
     }
     let found = format!(
@@ -291,6 +290,13 @@ fn refuse_a_copy(
         "if it took the other's place, `annals log resume --after-restore` goes on and says so in \
          the trail; a copy beside it must not be signed as the same log",
     ))
+}
+
+/// Whether two descriptions of a database have one in common of the things that tell it from
+/// others. A timeline alone tells nothing.
+fn is_alike(signed: &str, here: &str) -> bool {
+    let tells = |part: &&str| !part.starts_with("timeline ");
+    signed.split("; ").filter(tells).any(|part| here.split("; ").any(|other| other == part))
 }
 
 /// Refuses a log that does not contain what was signed.

@@ -1,5 +1,6 @@
 //! Proof: signed notes, signers, proofs of events, and what verification finds.
 
+mod backup;
 mod golang;
 mod note;
 mod random;

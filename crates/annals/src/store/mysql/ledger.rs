@@ -36,14 +36,24 @@ pub(super) async fn standing(pool: Pool) -> Result<Standing, Failure> {
 }
 
 async fn standing_in(connection: &mut Connection) -> Result<Standing, Failure> {
-    // A copy of the files is as old as the copying.
+    // A copy of the files is as old as the copying; but so is a table that OPTIMIZE has
+    // written anew. A server on another machine has another number; but so has one in a
+    // container that was made anew. Who changes one of the two at a time is believed.
     const ASK: &str = "SELECT (SELECT value FROM annals_store_meta WHERE name = 'uuid'), \
              CONCAT('database ', DATABASE(), ' made at ', (SELECT CAST(UNIX_TIMESTAMP(create_time) AS SIGNED) \
                  FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'annals_log_head')), \
-             s.copy, h.size FROM annals_log_head h CROSS JOIN annals_log_signer s";
+             s.copy, h.size, DATABASE() FROM annals_log_head h CROSS JOIN annals_log_signer s";
+    // MariaDB and MySQL each have one of the two.
+    const SERVER: &str =
+        "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uid', 'server_uuid')";
     let row = connection.query(ASK).fetch_one(&mut **connection).await?;
     let size = row.try_get::<i64, _>(3)?.unsigned_abs();
     let (uuid, copy): (Vec<u8>, Vec<u8>) = (row.try_get_unchecked(0)?, row.try_get_unchecked(1)?);
+    let (mut copy, database) = (text(copy)?, text(row.try_get_unchecked(4)?)?);
+    if let Some(server) = connection.query(SERVER).fetch_optional(&mut **connection).await? {
+        let number = text(server.try_get_unchecked(1)?)?;
+        copy.push_str(&format!("; database {database} of server {number}"));
+    }
     let signed_copy: Option<Vec<u8>> = row.try_get(2)?;
     let keys = connection.scalar::<Vec<u8>>("SELECT name FROM annals_log_keys ORDER BY name");
     let keys = keys.fetch_all(&mut **connection).await?;
@@ -53,7 +63,7 @@ async fn standing_in(connection: &mut Connection) -> Result<Standing, Failure> {
     let latest = latest.fetch_optional(&mut **connection).await?;
     Ok(Standing {
         uuid: text(uuid)?,
-        copy: text(copy)?,
+        copy,
         signed_copy: signed_copy.map(text).transpose()?,
         size,
         root: tiles::root_at(connection, size).await?,

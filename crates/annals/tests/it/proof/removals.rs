@@ -3,7 +3,8 @@
 use annals::log::{Checkpoint, Positions, SigningKey, VerifierKey};
 use annals::proof::FindingKind::{Forged, Removed};
 use annals::proof::{FindingKind, Report, VerifyOptions, verify};
-use annals::store::{KeptRemoval, Prune, Pruned, Record, prune};
+use annals::store::hold::{self, Scope};
+use annals::store::{KeptRemoval, Prune, Pruned, Record, Whose, prune};
 use annals::{Entity, ErrorKind, Event, Timestamp};
 
 use super::scene::{Database, Scene, on_each_database};
@@ -14,6 +15,7 @@ on_each_database! {
     a_removal_that_nobody_signed_covers_nothing
     in_a_log_that_nobody_signs_the_list_alone_is_believed
     what_was_removed_stays_told_when_the_log_goes_on_under_another_name
+    a_store_from_before_sealing_keeps_its_removals_and_holds
 }
 
 /// How many milliseconds old the old events are: a day.
@@ -224,4 +226,35 @@ async fn what_was_removed_stays_told_when_the_log_goes_on_under_another_name(dat
     assert_eq!((kinds(&report), report.removed), (vec![], 30));
     let note = scene.removal(&pruned).await.note.unwrap();
     assert!(note.contains(&resumed.after.head().origin), "{note}");
+}
+
+async fn a_store_from_before_sealing_keeps_its_removals_and_holds(database: Database) {
+    let Some(mut scene) = Scene::set(database).await else { return };
+    scene.grow_by_turns(3).await;
+    let scope = Scope { entity: Some(Entity::new("old", 2)), ..Scope::default() };
+    hold::place(&*scene.store, scope, "asked", None).await.unwrap();
+    let pruned = scene.prune().await;
+    assert_eq!((pruned.removed.events, pruned.plan.held), (20, 10));
+    // As it was before it had keys of subjects.
+    let functions = match database {
+        Database::Postgres => {
+            "DROP FUNCTION annals_keep_subject_keys(uuid[], text[], text[], bytea[]), \
+             annals_destroy_subject_key(text, text), annals_prune_month(text, bigint), \
+             annals_prune_events(uuid[]);"
+        }
+        _ => "",
+    };
+    let key = if database == Database::Mariadb { "name" } else { "key" };
+    scene.sql(&format!(
+        "DROP TABLE annals_subject_keys; {functions} \
+         UPDATE annals_store_meta SET value = '3' WHERE {key} = 'schema'"
+    ));
+    scene.store = annals::store::open(&scene.url).await.unwrap();
+    scene.grow(10).await;
+    let report = scene.verify().await;
+    assert_eq!((report.findings, report.removed), (vec![], 20));
+    let again = scene.prune().await;
+    assert_eq!((again.removed.events, again.plan.held), (0, 10), "held still");
+    let whose = Whose { tenant: String::new(), subject: "user:7".to_owned() };
+    assert_eq!(scene.store.vault().unwrap().live(vec![whose]).await.unwrap(), []);
 }

@@ -66,6 +66,12 @@ impl Scene {
         Some(Self { database, url, store, directory, made: 0 })
     }
 
+    /// In a database of a server that is not the shared one.
+    pub(crate) async fn at(database: Database, url: String) -> Self {
+        let (directory, store) = (tempfile::tempdir().unwrap(), store::open(&url).await.unwrap());
+        Self { database, url, store, directory, made: 0 }
+    }
+
     pub(crate) fn key_file(&self) -> PathBuf {
         self.directory.path().join("log/key")
     }
