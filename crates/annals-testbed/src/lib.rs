@@ -10,6 +10,7 @@
 #![allow(clippy::print_stderr, reason = "it says aloud what it installs and what it skips")]
 
 pub mod certificates;
+pub mod clock;
 pub mod disk;
 mod files;
 pub mod golang;
@@ -21,6 +22,7 @@ pub mod php;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
+pub mod rsyslog;
 mod trouble;
 
 pub use trouble::{Trouble, required};

@@ -4,6 +4,7 @@ use annals::config::Origin;
 use clap::Args;
 use serde_json::json;
 
+use super::retention::described;
 use crate::failure::Failure;
 use crate::render::shown;
 use crate::render::style::{BOLD, DIM};
@@ -25,6 +26,13 @@ impl Config {
                     "variable": resolved.setting.variable(),
                 }))?;
             }
+            for rule in session.config.retention.policy.rules() {
+                session.out.object(&json!({
+                    "key": "retention.rule",
+                    "value": described(rule),
+                    "origin": session.file.display().to_string(),
+                }))?;
+            }
             return Ok(());
         }
         let mut table = Table::new(&["SETTING", "VALUE", "FROM"]);
@@ -33,6 +41,10 @@ impl Config {
             let value = resolved.value.as_deref().unwrap_or("(not set)");
             let origin = resolved.origin.to_string();
             table.styled(style, [resolved.setting.key, &shown(value), &shown(&origin)]);
+        }
+        let file = session.file.display().to_string();
+        for rule in session.config.retention.policy.rules() {
+            table.styled(BOLD, ["retention.rule", &shown(&described(rule)), &shown(&file)]);
         }
         session.out.text(table)
     }

@@ -186,11 +186,34 @@ fn machine(rule: &Rule, due: &Due) -> Value {
 fn keeps(rule: &Rule) -> String {
     match rule.keep {
         Keep::ForEver => "for ever".to_owned(),
-        Keep::For(time) => match years(time) {
-            Some(years) => format!("{years}y"),
-            None => format_duration(time),
-        },
+        Keep::For(time) => length(time),
     }
+}
+
+/// A time as people write it in the configuration.
+fn length(time: Duration) -> String {
+    years(time).map_or_else(|| format_duration(time), |years| format!("{years}y"))
+}
+
+/// A rule in one line: for how long, and what it is for.
+pub(crate) fn described(rule: &Rule) -> String {
+    let mut text = format!("{}: {}", rule.name, keeps(rule));
+    if let Some(time) = rule.at_hand {
+        text.push_str(&format!(", {} of it in the store", length(time)));
+    }
+    if rule.unarchived {
+        text.push_str(", not archived");
+    }
+    let scope = [
+        ("tenant", &rule.tenants),
+        ("entity type", &rule.entity_types),
+        ("action", &rule.actions),
+        ("tag", &rule.tags),
+    ];
+    for (what, names) in scope.into_iter().filter(|(_, names)| !names.is_empty()) {
+        text.push_str(&format!("; {what} {}", names.join(" or ")));
+    }
+    text
 }
 
 /// Of as many days as years have at most, how many years.

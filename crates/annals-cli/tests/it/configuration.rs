@@ -99,3 +99,30 @@ fn wrong_usage_is_2_and_says_what_is_right() {
     }
     assert!(!here.path("annals-data").exists(), "looking made something");
 }
+
+#[test]
+fn config_shows_the_rules_of_retention_in_their_order() {
+    let here = Installation::new();
+    here.write(
+        "annals.toml",
+        "[[retention.rule]]\nname = \"sign-ins\"\naction = [\"login\", \"logout\"]\nkeep = \"90d\"\n\
+         [[retention.rule]]\nname = \"cards\"\ntenant = \"acme\"\npreset = \"pci-dss\"\narchive = false\n\
+         [[retention.rule]]\nname = \"rest\"\nkeep = \"for ever\"\n",
+    );
+    let said = here.ok(&["config"]);
+    let rules: Vec<String> = said
+        .lines()
+        .filter(|line| line.starts_with("retention.rule"))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            "retention.rule sign-ins: 90d; action login or logout annals.toml",
+            "retention.rule cards: 1y, 92d of it in the store, not archived; tenant acme annals.toml",
+            "retention.rule rest: for ever annals.toml",
+        ]
+    );
+    let machine = here.ok(&["config", "--json"]);
+    assert_eq!(machine.lines().filter(|line| line.contains("\"retention.rule\"")).count(), 3);
+}

@@ -6,6 +6,7 @@
 )]
 
 mod care;
+mod clock;
 mod configuration;
 mod crash;
 mod damage;

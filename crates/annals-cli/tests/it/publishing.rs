@@ -3,7 +3,10 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use annals_testbed::required;
+use annals_testbed::rsyslog::Rsyslog;
 
 use crate::installation::Installation;
 
@@ -115,4 +118,30 @@ fn a_target_that_fails_is_named_and_keeps_nobody_from_storing() {
     here.write("annals.toml", "[log]\npublish = \"gopher://x\"\n");
     let wrong = here.run(&["work", "--drain"]);
     assert!(wrong.stderr.contains("log.publish: "), "{wrong:?}");
+}
+
+#[test]
+fn a_log_server_keeps_what_was_published_to_it() {
+    let Some(server) = required(Rsyslog::start()) else { return };
+    let here = log();
+    let targets = [
+        format!("syslog+tcp://{}", server.address()),
+        format!("syslog://{}", server.address()),
+        format!("syslog:{}", server.socket().display()),
+    ];
+    here.write("annals.toml", &format!("[log]\npublish = {targets:?}\n"));
+    here.ok(&["work", "--drain"]);
+    let signed = here.ok(&["checkpoint"]);
+    let until = Instant::now() + Duration::from_secs(20);
+    while server.messages().len() < targets.len() {
+        assert!(Instant::now() < until, "{:?}", server.messages());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for message in server.messages() {
+        assert!(message.starts_with("annals notice "), "{message}");
+        assert_eq!(note(&message), signed);
+    }
+    // An auditor believes what the log server has kept.
+    here.write("kept", &note(&server.messages()[0]));
+    assert!(here.ok(&["verify", "--since", "kept"]).starts_with("right"));
 }
