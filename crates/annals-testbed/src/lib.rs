@@ -17,6 +17,7 @@ pub mod golang;
 pub mod mariadb;
 pub mod outcome;
 mod packages;
+pub mod patience;
 pub mod pgbouncer;
 pub mod php;
 pub mod postgres;

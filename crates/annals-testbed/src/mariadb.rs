@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use crate::Trouble;
 use crate::files::copy_tree;
 use crate::packages::install;
+use crate::patience::Patience;
 use crate::postgres::{free_port, spawn_bound};
 
 /// Where Debian puts the programs.
@@ -178,9 +179,9 @@ impl Mariadb {
         let child = spawn_bound(self.command());
         let child = child.map_err(|error| format!("start MariaDB: {error}"))?;
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
-        let until = Instant::now() + PATIENCE;
+        let mut patience = Patience::of(PATIENCE);
         while !self.answers() {
-            if Instant::now() > until || !self.is_under_way() {
+            if patience.is_over() || !self.is_under_way() {
                 return Err(format!("MariaDB does not start: {}", self.log()));
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -5,13 +5,14 @@ use std::io;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::Trouble;
 use crate::packages::install;
+use crate::patience::Patience;
 use crate::postgres::{Postgres, USER, as_bound_user, free_port, give_away, spawn_bound};
 
 /// Where Debian puts it.
@@ -59,9 +60,9 @@ impl PgBouncer {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let process = spawn_bound(command).map_err(failed)?;
         let pooler = Self { directory, port, process };
-        let until = Instant::now() + PATIENCE;
+        let mut patience = Patience::of(PATIENCE);
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            if Instant::now() > until {
+            if patience.is_over() {
                 return Err(format!("PgBouncer does not start: {}", pooler.log()).into());
             }
             std::thread::sleep(Duration::from_millis(20));

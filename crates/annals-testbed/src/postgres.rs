@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use crate::Trouble;
 use crate::disk::Disk;
 use crate::files::copy_tree;
+use crate::patience::Patience;
 use release::Programs;
 
 pub use release::Release;
@@ -147,7 +148,7 @@ impl Postgres {
     /// # Errors
     /// What it said, if it does not start.
     pub fn resume(&self) -> Result<(), String> {
-        let until = Instant::now() + PATIENCE;
+        let mut patience = Patience::of(PATIENCE);
         loop {
             if !self.is_under_way() {
                 // It does not start while a killed one's children are still about.
@@ -158,7 +159,7 @@ impl Postgres {
             if self.answers() {
                 return Ok(());
             }
-            if Instant::now() > until {
+            if patience.is_over() {
                 let log = fs::read_to_string(self.path("log")).unwrap_or_default();
                 return Err(format!("PostgreSQL does not start: {log}"));
             }

@@ -13,7 +13,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use crate::Trouble;
 use crate::certificates::Certificates;
 use crate::packages::install;
+use crate::patience::Patience;
 use crate::postgres::{free_port, spawn_bound};
 
 pub use cluster::RedisCluster;
@@ -183,11 +184,11 @@ impl Redis {
     pub fn resume(&self) -> Result<(), String> {
         let child = spawn_bound(self.command()).map_err(|error| format!("start Redis: {error}"))?;
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
-        let until = Instant::now() + PATIENCE;
+        let mut patience = Patience::of(PATIENCE);
         while !self.answers() {
             let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
             let ended = process.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
-            if ended || Instant::now() > until {
+            if ended || patience.is_over() {
                 return Err(format!("Redis does not start: {}", self.log()));
             }
             drop(process);

@@ -5,13 +5,14 @@ use std::io;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::Trouble;
 use crate::packages::install;
+use crate::patience::Patience;
 use crate::postgres::{free_port, spawn_bound};
 
 /// Where Debian puts it.
@@ -62,10 +63,10 @@ impl Rsyslog {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let process = spawn_bound(command).map_err(failed)?;
         let server = Self { directory, port, process };
-        let until = Instant::now() + PATIENCE;
+        let mut patience = Patience::of(PATIENCE);
         while !server.socket().exists() || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err()
         {
-            if Instant::now() > until {
+            if patience.is_over() {
                 let said = fs::read_to_string(server.path("log")).unwrap_or_default();
                 return Err(format!("rsyslog does not start: {said}").into());
             }

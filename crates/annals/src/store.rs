@@ -34,8 +34,6 @@ mod shared;
 pub mod sqlite;
 mod system;
 mod vault;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-mod verify;
 
 use std::fmt;
 use std::sync::Arc;
@@ -59,8 +57,6 @@ pub use retain::{Month, Retain, Spot, Surveyed};
 #[cfg(any(feature = "proof", feature = "redact", feature = "seal"))]
 pub(crate) use system::{append_system_event, system_event};
 pub use vault::{SubjectKey, Vault, Whose};
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use verify::LogCheck;
 
 /// Takes batches of events, durably.
 #[async_trait]

@@ -1,10 +1,11 @@
 //! A Redis Cluster.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{CLIENT, PATIENCE, Redis};
 use crate::Trouble;
+use crate::patience::Patience;
 use crate::postgres::free_port;
 
 /// Masters without replicas, which share the slots; stopped when dropped.
@@ -40,9 +41,9 @@ impl RedisCluster {
             let said = String::from_utf8_lossy(&output.stdout);
             return Err(format!("make a cluster: {said}").into());
         }
-        let until = Instant::now() + PATIENCE;
+        let mut patience = Patience::of(PATIENCE);
         while !cluster.is_whole() {
-            if Instant::now() > until {
+            if patience.is_over() {
                 return Err("the cluster does not come about".to_owned().into());
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -20,7 +20,6 @@ mod read;
 mod retain;
 mod tiles;
 mod vault;
-mod verify;
 mod walk;
 
 use std::sync::Arc;
@@ -32,13 +31,13 @@ use self::memory::Memory;
 use self::walk::Walk;
 use super::hold::Hold;
 use super::{
-    Along, Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, Month, PrunePlan,
-    Record, Removed, Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored, SubjectKey,
+    Along, Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, Month, PrunePlan, Record,
+    Removed, Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored, SubjectKey,
     Surveyed, Vault, Whose,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
-use crate::log::{Hash, Place, Positions, Tiles};
+use crate::log::{Place, Positions, Tiles};
 use crate::mysql::Server;
 use crate::mysql::schema::Schema;
 use crate::query::{Page, Query};
@@ -99,14 +98,6 @@ impl MysqlStore {
         Ok(&self.server)
     }
 
-    /// The log's size and root, as its tiles have them.
-    ///
-    /// # Errors
-    /// If the store cannot be read, or a tile is missing.
-    pub async fn log_root(&self) -> Result<(u64, Hash)> {
-        self.server().await?.brief("read the log of", tiles::root).await
-    }
-
     /// How the server would find the first rows of a query: its own words.
     ///
     /// # Errors
@@ -143,15 +134,6 @@ impl MysqlStore {
     /// If the server cannot be asked.
     pub async fn months_until(&self) -> Result<Option<Timestamp>> {
         self.server().await?.brief("read the months of", partitions::until).await
-    }
-
-    /// Recomputes every leaf of the log from the events and tombstones, and compares
-    /// the tiles with them, in one snapshot. Reads the whole store.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Damaged`] names the first place that is not as it was appended.
-    pub async fn verify_log(&self) -> Result<LogCheck> {
-        self.server().await?.call("verify the log of", verify::verify).await
     }
 }
 

@@ -19,7 +19,6 @@ mod retain;
 mod rows;
 mod tiles;
 mod vault;
-mod verify;
 mod walk;
 
 use std::sync::Arc;
@@ -31,13 +30,13 @@ use self::append::Memory;
 use self::walk::Walk;
 use super::hold::Hold;
 use super::{
-    Along, Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, Month, PrunePlan,
-    Record, Removed, Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored, SubjectKey,
+    Along, Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, Month, PrunePlan, Record,
+    Removed, Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored, SubjectKey,
     Surveyed, Vault, Whose,
 };
 use crate::error::{ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
-use crate::log::{Hash, Place, Positions, Tiles};
+use crate::log::{Place, Positions, Tiles};
 use crate::postgres::Server;
 use crate::postgres::schema::Schema;
 use crate::query::{Page, Query};
@@ -117,14 +116,6 @@ impl PostgresStore {
         Ok(&self.server)
     }
 
-    /// The log's size and root, as its tiles have them.
-    ///
-    /// # Errors
-    /// If the store cannot be read, or a tile is missing.
-    pub async fn log_root(&self) -> Result<(u64, Hash)> {
-        self.server().await?.brief("read the log of", tiles::root).await
-    }
-
     /// How the server would find the first rows of a query: its own words.
     ///
     /// # Errors
@@ -132,17 +123,6 @@ impl PostgresStore {
     pub async fn explain(&self, query: Query) -> Result<String> {
         let walk = Walk::begin(query)?;
         self.server().await?.call("explain a query of", move |pool| walk.explain(pool)).await
-    }
-
-    /// Recomputes every leaf of the log from the events and tombstones, and
-    /// compares the tiles with them, in one snapshot; the leaves of events that
-    /// went with their partition stand in the tiles alone. Reads the whole store.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Damaged`] names the first place that is not as it was
-    /// appended.
-    pub async fn verify_log(&self) -> Result<LogCheck> {
-        self.server().await?.call("verify the log of", verify::verify).await
     }
 }
 

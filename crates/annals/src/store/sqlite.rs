@@ -13,12 +13,12 @@ mod ledger;
 mod prune;
 mod read;
 #[cfg(test)]
+#[cfg(feature = "proof")]
 mod recovery;
 mod retain;
 mod schema;
 mod tiles;
 mod vault;
-mod verify;
 mod walk;
 
 use std::path::PathBuf;
@@ -32,13 +32,13 @@ use self::prune::{Listing, Planning};
 use self::walk::Walk;
 use super::hold::Hold;
 use super::{
-    Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, LogCheck, Month, PrunePlan, Record,
-    Removed, Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored, SubjectKey,
-    Surveyed, Vault, Whose,
+    Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, Month, PrunePlan, Record, Removed,
+    Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored, SubjectKey, Surveyed, Vault,
+    Whose,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
-use crate::log::{Edge, Hash, Place, Positions, Tiles};
+use crate::log::{Edge, Place, Positions, Tiles};
 use crate::query::{Page, Query};
 use crate::sqlite::{Connection, Journal, Open, explain};
 
@@ -122,27 +122,6 @@ impl SqliteStore {
                 .map_err(|error| explain(doing.as_str(), error))
         })
         .await
-    }
-
-    /// The log's size and root, as its tiles have them.
-    ///
-    /// # Errors
-    /// If the store cannot be read, or a tile is missing.
-    pub async fn log_root(&self) -> Result<(u64, Hash)> {
-        self.reader().await?.call("read the log of", verify::root).await
-    }
-
-    /// Recomputes every leaf of the log from the events and tombstones, and
-    /// compares the tiles with them. Reads the whole store, on a connection of
-    /// its own and in one snapshot: until it is done, the file's write-ahead log
-    /// is not shortened.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Damaged`] names the first place that is not as it was
-    /// appended.
-    pub async fn verify_log(&self) -> Result<LogCheck> {
-        let own = self.open_reader().await?;
-        own.call("verify the log of", verify::verify).await
     }
 }
 

@@ -8,6 +8,7 @@ mod archive;
 #[cfg(feature = "sqlite")]
 mod attach;
 mod capture;
+mod check;
 #[cfg(feature = "derive")]
 mod derive;
 mod event;

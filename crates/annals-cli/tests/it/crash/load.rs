@@ -2,8 +2,9 @@
 //! databases.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use annals_testbed::patience::Patience;
 use rustix::process::Signal;
 
 use super::dice::Dice;
@@ -155,10 +156,10 @@ impl Load {
     }
 
     fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) {
-        let until = Instant::now() + PATIENCE;
+        let mut patience = Patience::of(PATIENCE);
         while !is_so() {
             let said = || Kind::ALL.map(|kind| self.said(kind)).join("\n");
-            assert!(Instant::now() < until, "waited in vain for {what}; they say\n{}", said());
+            assert!(!patience.is_over(), "waited in vain for {what}; they say\n{}", said());
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -3,8 +3,9 @@
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use annals_testbed::patience::Patience;
 use rustix::process::Signal;
 
 use crate::installation::{Ended, Installation, signal};
@@ -145,12 +146,12 @@ fn standing(here: &Installation, pid: u32) -> String {
 }
 
 fn wait(child: &mut Child, what: impl Fn() -> String) -> ExitStatus {
-    let until = Instant::now() + PATIENCE;
+    let mut patience = Patience::of(PATIENCE);
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status;
         }
-        if Instant::now() > until {
+        if patience.is_over() {
             let what = what();
             let _ = child.kill();
             let _ = child.wait();

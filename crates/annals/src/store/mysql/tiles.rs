@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use crate::error::Result;
 use crate::log::{self, Edge, Hash, Place, Tile, Tiles, border, tiles_read};
-use crate::mysql::{Connection, Failure, Pool};
+use crate::mysql::{Connection, Failure};
 
 /// Tiles that are about to be written, as rows of a statement.
 #[derive(Default)]
@@ -68,15 +68,6 @@ pub(super) async fn size(connection: &mut Connection) -> sqlx::Result<u64> {
     let size: i64 =
         connection.scalar("SELECT size FROM annals_log_head").fetch_one(&mut **connection).await?;
     Ok(size.unsigned_abs())
-}
-
-/// The log's size and root as the tiles have it.
-pub(super) async fn root(pool: Pool) -> Result<(u64, Hash), Failure> {
-    let mut snapshot = super::read::snapshot(&pool).await?;
-    let size = size(&mut snapshot).await?;
-    let edge = edge(&mut snapshot, size).await?;
-    snapshot.commit().await?;
-    Ok((size, edge.root()))
 }
 
 /// The root over the first `size` leaves.

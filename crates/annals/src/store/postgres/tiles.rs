@@ -4,7 +4,7 @@ use sqlx::Row;
 
 use crate::error::Result;
 use crate::log::{self, Edge, Hash, Place, Tile, Tiles, border, tiles_read};
-use crate::postgres::{Connection, Failure, Pool, number};
+use crate::postgres::{Connection, Failure, number};
 
 /// Tiles that are about to be written: their levels, their places, their hashes.
 #[derive(Default)]
@@ -92,15 +92,6 @@ pub(super) async fn size(connection: &mut Connection) -> sqlx::Result<u64> {
     let size: i64 =
         connection.scalar("SELECT size FROM annals_log_head").fetch_one(&mut **connection).await?;
     Ok(size.unsigned_abs())
-}
-
-/// The log's size and root as the tiles have it.
-pub(super) async fn root(pool: Pool) -> Result<(u64, Hash), Failure> {
-    let mut snapshot = super::read::snapshot(&pool).await?;
-    let size = size(&mut snapshot).await?;
-    let mut held = read(&mut snapshot, &border(size)).await?;
-    snapshot.commit().await?;
-    Ok((size, Edge::load(size, &mut held)?.root()))
 }
 
 /// The root over the first `size` leaves.

@@ -16,6 +16,7 @@ use annals_testbed::mariadb::Mariadb;
 use annals_testbed::required;
 
 use super::transport::batch;
+use crate::check::check;
 
 /// A wire to a server. Of the next request in which a text stands, the answer is lost,
 /// and the connection with it.
@@ -116,7 +117,7 @@ async fn of_an_append() {
     }
     assert_eq!(wire.lost.load(Ordering::SeqCst), 3);
     assert_eq!(store.stats().await.unwrap().events, 63);
-    assert_eq!(store.verify_log().await.unwrap().size, 63);
+    assert_eq!(check(&url).await.unwrap().size, 63);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,7 @@ use annals_testbed::mariadb::Mariadb;
 use annals_testbed::required;
 
 use super::transport::batch;
+use crate::check::check;
 
 fn record(number: u32) -> Record {
     let event = Event::new("updated", Entity::new("product", number));
@@ -69,11 +70,11 @@ async fn each_role_can_do_its_own_and_nothing_else() {
 
     let reader = store("read").await;
     assert_eq!(reader.window(0, 10).await.unwrap().len(), 5);
-    assert_eq!(reader.verify_log().await.unwrap().size, 5);
+    assert_eq!(check(&of("read")).await.unwrap().size, 5);
     denied(reader.append([record(9)].into()).await.unwrap_err());
 
     let pruner = store("prune").await;
     let pruned = prune(&pruner, &Prune::before(Timestamp::MAX), |_| ()).await.unwrap();
     assert_eq!(pruned.removed.events, 5);
-    assert_eq!(owner.1.verify_log().await.unwrap().events, 1);
+    assert_eq!(check(owner.1.url()).await.unwrap().events, 1);
 }

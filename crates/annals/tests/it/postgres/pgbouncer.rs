@@ -16,6 +16,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
 use super::{store, transport};
+use crate::check::check;
 
 /// Fewer than a worker, a sender and a reader would like to have at once.
 const CONNECTIONS: u32 = 2;
@@ -74,8 +75,8 @@ async fn nothing_of_ours_stays_on_a_connection_that_others_get_next() {
     stop.stop();
     working.await.unwrap().unwrap();
     assert!(queue.receive(Want::up_to(1)).await.unwrap().is_empty());
-    let check = store.verify_log().await.unwrap();
-    assert_eq!((check.size, check.events), (500, 500));
+    let report = check(&url).await.unwrap();
+    assert_eq!((report.size, report.events), (500, 500));
 
     // Who leaves the parameter out is told of it.
     let plain = url.replace("?pgbouncer=true", "");

@@ -13,6 +13,8 @@ use annals_testbed::required;
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Executor};
 
+use crate::check::check;
+
 /// A server of its own, since roles are the whole server's; the URL of each role.
 async fn place(release: Release) -> Option<(Postgres, String, impl Fn(&str) -> String)> {
     let server = required(release.start(&[]))?;
@@ -127,7 +129,7 @@ async fn each_role_may_do_its_work_and_nothing_else(release: Release) {
     let store = PostgresStore::open_existing(&read).await.unwrap();
     assert_eq!(store.query(Query::newest(Filter::default())).await.unwrap().events.len(), 11);
     store.stats().await.unwrap();
-    store.verify_log().await.unwrap();
+    check(&read).await.unwrap();
     PgPool::connect(&read)
         .await
         .unwrap()
@@ -163,7 +165,7 @@ async fn each_role_may_do_its_work_and_nothing_else(release: Release) {
     assert!(months.iter().all(|month| month.until > Timestamp::now()), "{months:?}");
     let pruned = prune(&store, &Prune::before(Timestamp::now()), |_| ()).await.unwrap();
     assert_eq!(pruned.removed.events, 0);
-    PostgresStore::open(&owner).await.unwrap().verify_log().await.unwrap();
+    check(&owner).await.unwrap();
     denied(&pruner, NOBODY).await;
     denied(&pruner, &["DELETE FROM annals_queue", "SELECT body FROM annals_queue"]).await;
 }

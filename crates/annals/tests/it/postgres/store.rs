@@ -10,10 +10,12 @@ use annals::store::{Appended, Appender, Prune, Record, Store, prune};
 use annals::transport::postgres::PostgresTransport;
 use annals::transport::{Message, Transport, Want};
 use annals::worker::{Worker, WorkerOptions};
-use annals::{Entity, ErrorKind, Event, Timestamp};
+use annals::{Entity, Event, Timestamp};
 use annals_testbed::postgres::{Postgres, Release};
 use annals_testbed::required;
 use async_trait::async_trait;
+
+use crate::check::check;
 
 /// A store in a database of its own, on the server that the tests share.
 pub(super) struct Place {
@@ -37,10 +39,7 @@ impl StorePlace for Place {
     }
 
     async fn check(&self) -> annals::Result<()> {
-        let store = self.store().await;
-        let check = store.verify_log().await?;
-        assert_eq!(store.log_root().await?, (check.size, check.root));
-        Ok(())
+        check(&self.url).await.map(drop)
     }
 }
 
@@ -241,7 +240,7 @@ async fn whole_months_are_dropped_and_stay_known(release: Release) {
     let stats = store.stats().await.unwrap();
     assert_eq!((stats.events, stats.size), (4, 35));
     assert_eq!(store.prune_plan(before).await.unwrap().events, 0);
-    place.check().await.unwrap();
+    assert_eq!(check(&place.url).await.unwrap().findings, []);
 
     // Something is taken away by hand: the log knows.
     sql(
@@ -249,8 +248,7 @@ async fn whole_months_are_dropped_and_stay_known(release: Release) {
         &place,
         "DELETE FROM annals_events WHERE append = (SELECT max(append) FROM annals_events)",
     );
-    let error = place.check().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert!(!check(&place.url).await.unwrap().findings.is_empty());
 }
 
 on_each_release!(the_events_that_tell_of_removals_stay_when_their_month_goes);
