@@ -1,5 +1,6 @@
 //! `POST /v1/events`: see the crate's page for what goes in and comes out.
 
+mod encoding;
 mod read;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::body::{self, BodyFault, Format};
 use crate::limits::Limits;
 use crate::problem::Problem;
+use encoding::Encoding;
 
 /// Bytes of a request's events that wait for the transport at a time, so that a
 /// large request does not fill the capture's buffer alone.
@@ -142,30 +144,29 @@ pub(crate) async fn ingest(
     request: Request,
 ) -> Result<Response, Problem> {
     let format = format_of(request.headers()).map_err(Problem::closing)?;
-    let (body, held) = ingest.read(request).await?;
-    let limit = ingest.limits.events;
-    let redactor = ingest.redactor.clone();
+    let encoding = Encoding::of(request.headers()).map_err(Problem::closing)?;
+    let (body, mut held) = ingest.read(request).await?;
+    let at_work = Arc::clone(&ingest);
     // Reading 16 MiB of JSON takes long enough to hold up other requests.
     let read = tokio::task::spawn_blocking(move || {
-        let pieces = body::split(&body, format, limit)?;
+        let (ingest, limits) = (&at_work, &at_work.limits);
+        let hold = |bytes| ingest.hold(bytes).map(|more| held.merge(more));
+        let body = encoding.decode(body, limits.body_bytes, hold)?;
+        let redactor = &ingest.redactor;
+        let pieces = body::split(&body, format, limits.events)?;
         let accept = |piece: body::Piece<'_>| {
             let event = piece.accept();
-            let event = match &redactor {
+            let event = match redactor {
                 Some(redactor) => event.and_then(|event| redactor.event(event)),
                 None => event,
             };
             (event, piece.len())
         };
-        Ok(pieces.into_iter().map(accept).collect::<Vec<Read>>())
+        let events = pieces.into_iter().map(accept).collect::<Vec<Read>>();
+        Ok::<_, Problem>((events, held))
     });
-    let events = match read.await {
-        Ok(Ok(events)) => events,
-        Ok(Err(fault @ BodyFault::NotJson(_))) => {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, fault.to_string()));
-        }
-        Ok(Err(fault @ BodyFault::TooMany { .. })) => {
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, fault.to_string()));
-        }
+    let (events, held) = match read.await {
+        Ok(read) => read?,
         Err(_) => return Err(Problem::retry_after("the server is shutting down", RETRY_SECONDS)),
     };
     let report = ingest.forward(events).await?;
@@ -180,6 +181,16 @@ pub(crate) async fn ingest(
     Ok((StatusCode::ACCEPTED, axum::Json(report)).into_response())
 }
 
+impl From<BodyFault> for Problem {
+    fn from(fault: BodyFault) -> Self {
+        let status = match fault {
+            BodyFault::NotJson(_) => StatusCode::BAD_REQUEST,
+            BodyFault::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        Self::new(status, fault.to_string())
+    }
+}
+
 /// Answers every other method.
 pub(crate) async fn post_only() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "events are sent here with POST")
@@ -192,11 +203,6 @@ fn format_of(headers: &HeaderMap) -> Result<Format, Problem> {
         let detail = format!("{what}; send application/json or application/x-ndjson, in UTF-8");
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     };
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        return Err(unsupported(&format!("Content-Encoding {encoding:?} is not understood")));
-    }
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (given, None) = (types.next(), types.next()) else {
         return Err(unsupported("there are several Content-Type headers"));

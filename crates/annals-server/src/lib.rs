@@ -11,6 +11,8 @@
 //! - `application/json`: one event as an object, or an array of them;
 //! - `application/x-ndjson`: one event a line; blank lines do not count.
 //!
+//! The body may be compressed, as its Content-Encoding says: `gzip` or `zstd`.
+//!
 //! Each event is taken or refused on its own. `202 Accepted` means that every
 //! event that was taken is durable in the transport:
 //!
@@ -30,12 +32,12 @@
 //!
 //! | status | when | was anything taken? |
 //! |---|---|---|
-//! | 400 | the body is not JSON, or ended early; `detail` names the byte | no |
+//! | 400 | the body is not JSON, ended early, or is not what its encoding says; `detail` names the byte | no |
 //! | 403 | it came from a web page | no |
 //! | 405 | another method than POST | no |
 //! | 408 | the body took longer than [`Limits::body_time`] | no |
-//! | 413 | more bytes or more events than [`Limits`] allow | no |
-//! | 415 | another content type, or an encoded body | no |
+//! | 413 | more bytes, decoded too, or more events than [`Limits`] allow | no |
+//! | 415 | another content type or encoding | no |
 //! | 421 | the Host is not this server's loopback name | no |
 //! | 422 | every event was refused; `rejected` names them | no |
 //! | 503 | the transport is full or away, or the server is busy; see `Retry-After` | perhaps: send all of it again |

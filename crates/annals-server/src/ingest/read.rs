@@ -67,7 +67,8 @@ impl Ingest {
         }
     }
 
-    fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    /// Room for so many bytes more among those of all bodies.
+    pub(super) fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let busy = || {
             let detail = format!(
                 "the server is busy with other requests (limit held_bytes, {})",

@@ -4,6 +4,7 @@
 // permission does not reach.
 #![allow(clippy::unwrap_used)]
 
+mod encoding;
 mod fuzz;
 mod http;
 mod ingest;
