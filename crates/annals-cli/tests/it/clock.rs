@@ -17,6 +17,16 @@ const EVENTS: usize = 40;
 /// Off the right time, one after the other.
 const LEAPS: [&str; 7] = ["+0", "-3h", "+26h", "-400d", "+40d", "-5m", "+0"];
 
+/// A process that does not outlive the test.
+struct Mortal(Child);
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Waits until so many events are stored, and the log is signed as far.
 fn wait_for(here: &Installation, events: u64, up: &mut Child) -> Value {
     let until = Instant::now() + Duration::from_secs(60);
@@ -45,7 +55,7 @@ fn leaps(settings: &str) {
     };
     let mut up = with(&["up", "--listen", "127.0.0.1:0"]);
     let log = std::fs::File::create(here.path("up.log")).unwrap();
-    let mut up = up.stdout(std::process::Stdio::null()).stderr(log).spawn().unwrap();
+    let mut up = Mortal(up.stdout(std::process::Stdio::null()).stderr(log).spawn().unwrap());
     let (mut ids, mut stats) = (Vec::new(), Value::Null);
     for (number, leap) in LEAPS.iter().enumerate() {
         clock.set(leap);
@@ -59,13 +69,13 @@ fn leaps(settings: &str) {
             ids.push(id);
         }
         let so_far = (number + 1) * (EVENTS / 10);
-        stats = wait_for(&here, so_far as u64, &mut up);
+        stats = wait_for(&here, so_far as u64, &mut up.0);
     }
     let [oldest, newest] = ["oldest", "newest"]
         .map(|which| stats["store"][which].as_str().unwrap().parse::<annals::Timestamp>().unwrap());
     assert!(newest.before(Duration::from_secs(400 * 86_400)) > oldest, "the clock has leapt");
-    signal(&up, Signal::TERM);
-    assert!(up.wait().unwrap().success());
+    signal(&up.0, Signal::TERM);
+    assert!(up.0.wait().unwrap().success());
     let said = std::fs::read_to_string(here.path("up.log")).unwrap();
     assert!(!said.contains("panicked") && !said.contains("ERROR"), "{said}");
 
