@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::Appender;
 use crate::transport::Transport;
 
-pub use figures::{Figures, Gauge};
+pub use figures::{Distribution, Figures, Gauge};
 use lane::Lane;
 pub use redacting::Redact;
 pub use sealing::Seal;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::figures::Distribution;
 use crate::store::Record;
 use crate::transport::{Delivery, Receipt};
 
@@ -92,6 +93,10 @@ fn read(delivery: Delivery) -> Result<Record, String> {
 /// What is to become of the deliveries of a batch, and what is counted then.
 #[derive(Default)]
 pub(super) struct Settled {
+    /// Events of each batch, and how long the store took for it.
+    pub(super) sizes: Vec<(usize, Duration)>,
+    /// How long ago those had occurred that are newly stored, in microseconds.
+    pub(super) lags: Option<Distribution>,
     pub(super) acks: Vec<Receipt>,
     pub(super) burials: Vec<(Receipt, String)>,
     pub(super) retries: Vec<Ticket>,
@@ -101,8 +106,6 @@ pub(super) struct Settled {
     pub(super) bytes: u64,
     pub(super) mirror_refused: u64,
     pub(super) batches: u64,
-    /// How long it took to store.
-    pub(super) took: Duration,
 }
 
 impl Settled {
@@ -117,6 +120,10 @@ impl Settled {
         self.bytes += later.bytes;
         self.mirror_refused += later.mirror_refused;
         self.batches += later.batches;
-        self.took += later.took;
+        self.sizes.extend(later.sizes);
+        match (&mut self.lags, later.lags) {
+            (Some(lags), Some(later)) => lags.merge(&later),
+            (lags, later) => *lags = lags.take().or(later),
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Settled, Ticket};
+use super::figures::Distribution;
 use super::outcome::{self, Outcome};
 use super::waiting::Backend;
 use super::{Ended, Shared};
@@ -217,6 +218,7 @@ impl Lane {
         let began = Instant::now();
         let sealed = self.seal(&mut batch).await;
         let Batch { tickets, records, unreadable, .. } = batch;
+        let events = tickets.len() + unreadable.len();
         let mut settled = Settled { burials: unreadable, batches: 1, ..Settled::default() };
         let appended = match sealed {
             Ok(()) => self.append(&tickets, &records.into(), &mut settled).await,
@@ -229,7 +231,7 @@ impl Lane {
             self.transport.bury(&settled.burials).await?;
             return Err(error);
         }
-        settled.took = began.elapsed();
+        settled.sizes.push((events, began.elapsed()));
         Ok(settled)
     }
 
@@ -262,13 +264,17 @@ impl Lane {
             None => outcome::append(&*worker.store, records, &suspect).await?,
         };
         let mut stored = Vec::with_capacity(deliveries.len());
+        let (now, mut lags) = (Timestamp::now(), Distribution::of_times());
         for (index, (delivery, outcome)) in deliveries.iter().zip(outcomes).enumerate() {
             match outcome {
                 Outcome::Stored { new } => {
                     stored.push(index);
                     settled.new += u64::from(new);
                     settled.duplicates += u64::from(!new);
-                    settled.bytes += if new { records[index].body().len() as u64 } else { 0 };
+                    if new {
+                        settled.bytes += records[index].body().len() as u64;
+                        lags.add(micros(now.since(records[index].occurred_at)));
+                    }
                 }
                 Outcome::Refused(_) if self.was_stored(&records[index]).await? => {
                     settled.duplicates += 1;
@@ -288,6 +294,7 @@ impl Lane {
                 }
             }
         }
+        settled.lags = Some(lags);
         if !worker.mirrors.is_empty() {
             let copies = match stored.len() == records.len() {
                 true => Arc::clone(records),
@@ -381,6 +388,15 @@ impl Lane {
         figures.mirror_refused += settled.mirror_refused;
         figures.batches += settled.batches;
         figures.bytes += settled.bytes;
+        let mut took = Duration::ZERO;
+        for (events, time) in &settled.sizes {
+            figures.batch_events.add(*events as u64);
+            figures.store_micros.add(micros(*time));
+            took += *time;
+        }
+        if let Some(lags) = &settled.lags {
+            figures.lag_micros.merge(lags);
+        }
         drop(figures);
         tracing::debug!(
             target: "annals::worker",
@@ -389,7 +405,7 @@ impl Lane {
             failed = settled.burials.len(),
             retried = settled.retries.len(),
             bytes = settled.bytes,
-            took = ?settled.took,
+            ?took,
             "batch"
         );
     }
@@ -466,6 +482,10 @@ impl Lane {
             tracing::info!(target: "annals::worker", misses, "going on");
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A duration, give or take a fifth, so that many workers do not come at once.
