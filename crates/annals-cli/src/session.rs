@@ -16,6 +16,7 @@ use annals::transport::{self, Transport};
 use annals::url::without_secrets;
 use annals::worker::{Worker, WorkerOptions};
 use annals::{Audit, AuditOptions, Delivery};
+use annals_server::Watched;
 
 use crate::args::Cli;
 use crate::failure::Failure;
@@ -171,6 +172,24 @@ impl Session {
         Ok(worker)
     }
 
+    /// What Prometheus may ask of this process: these queues, and the store if there is one
+    /// with a log.
+    pub(crate) fn watched(
+        &self,
+        transports: &[Arc<dyn Transport>],
+        store: Option<Arc<dyn Store>>,
+    ) -> Result<Watched, Failure> {
+        let (spool, sending) = (self.spool_url(), self.sending_url());
+        let takes = |url: &str| sending.is_none_or(|sending| sending == url) || url == spool;
+        let watched = transports.iter().fold(Watched::new(), |watched, transport| {
+            watched.transport(Arc::clone(transport), takes(transport.url()))
+        });
+        Ok(match store {
+            Some(store) => watched.store(store, self.witness_keys()?),
+            None => watched,
+        })
+    }
+
     /// What seals personal values; none without a master key, or if the store has no place
     /// for keys.
     async fn sealer(&self) -> Result<Option<Sealer>, Failure> {
@@ -261,7 +280,8 @@ impl Session {
         Ok(Some(Keeper::new(signer, cosigner, publisher)))
     }
 
-    async fn store_with_log(&self) -> Result<Option<Arc<dyn Store>>, Failure> {
+    /// The store, if it is of a kind that has a log.
+    pub(crate) async fn store_with_log(&self) -> Result<Option<Arc<dyn Store>>, Failure> {
         let url = &self.config.store;
         if url.starts_with("file:") || AuditsTable::is_named_by(url) {
             return Ok(None);

@@ -42,7 +42,13 @@
 //! | 422 | every event was refused; `rejected` names them | no |
 //! | 503 | the transport is full or away, or the server is busy; see `Retry-After` | perhaps: send all of it again |
 //!
-//! `GET /livez` answers 200 while the process serves.
+//! # Watching
+//!
+//! `GET /livez` answers 200 while the process serves. With [`Server::watching`],
+//! `GET /metrics` is for Prometheus, and `GET /readyz` answers 200 while the process can do
+//! its work: take events in, or move them if it takes none. Otherwise it answers 503; either
+//! way it says in lines what is amiss. [`Server::bind_metrics`] serves these alone, for a
+//! worker.
 //!
 //! # Witness
 //!
@@ -52,9 +58,11 @@ pub mod body;
 mod guard;
 mod ingest;
 mod limits;
+mod metrics;
 mod problem;
 mod server;
 mod witness;
 
 pub use limits::Limits;
+pub use metrics::Watched;
 pub use server::Server;

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use crate::guard::guard;
 use crate::ingest::{self, Ingest};
 use crate::limits::Limits;
+use crate::metrics::{self, Watched};
 use crate::problem::Problem;
 use crate::witness;
 
@@ -41,6 +42,8 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     app: Router,
+    /// Whether web pages and other names are kept out.
+    guarded: bool,
     limits: Limits,
 }
 
@@ -78,22 +81,31 @@ impl Server {
         limits: Limits,
         redactor: Option<Arc<Redactor>>,
     ) -> Result<Self> {
-        let doing = || format!("listen on {address}");
-        if !address.ip().to_canonical().is_loopback() {
-            return Err(Error::new(
-                ErrorKind::Usage,
-                doing(),
-                "not a loopback address: without keys, everyone who reaches it could write events",
-            )
-            .hint(format!("use 127.0.0.1:{}", address.port())));
-        }
+        refuse_strangers(address, "write events")?;
         let (listener, address) = listen(address).await?;
         let ingest = Arc::new(Ingest::new(audit, limits.clone(), redactor));
         let routes = Router::new()
             .route("/v1/events", post(ingest::ingest).fallback(ingest::post_only))
             .with_state(ingest);
-        let app = app(routes).layer(axum::middleware::from_fn_with_state(address, guard));
-        Ok(Self { listener, address, app, limits })
+        Ok(Self { listener, address, app: app(routes), guarded: true, limits })
+    }
+
+    /// Binds `address` for `/metrics`, `/livez` and `/readyz` alone.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub async fn bind_metrics(address: SocketAddr, watched: Watched) -> Result<Self> {
+        refuse_strangers(address, "read how the trail keeps up")?;
+        let (listener, address) = listen(address).await?;
+        let (app, limits) = (app(metrics::routes(watched)), Limits::default());
+        Ok(Self { listener, address, app, guarded: true, limits })
+    }
+
+    /// Answers `/metrics` and `/readyz` too.
+    #[must_use]
+    pub fn watching(mut self, watched: Watched) -> Self {
+        self.app = self.app.merge(metrics::routes(watched));
+        self
     }
 
     /// Binds `address` for a witness. It may be one that others reach: what a witness does
@@ -108,7 +120,7 @@ impl Server {
     ) -> Result<Self> {
         let (listener, address) = listen(address).await?;
         let app = app(witness::routes(witness, limits.clone()));
-        Ok(Self { listener, address, app, limits })
+        Ok(Self { listener, address, app, guarded: false, limits })
     }
 
     /// The address that it is bound to, with the port that the system chose if it
@@ -127,6 +139,10 @@ impl Server {
         let (stopping, told) = watch::channel(false);
         let room = Arc::new(Semaphore::new(self.limits.connections));
         let mut connections = JoinSet::new();
+        let app = match self.guarded {
+            true => self.app.layer(axum::middleware::from_fn_with_state(self.address, guard)),
+            false => self.app,
+        };
         let mut stop = pin!(stop);
         loop {
             let accepted = async {
@@ -139,7 +155,7 @@ impl Server {
                 Some(_) = connections.join_next() => {}
                 (place, accepted) = accepted => match accepted {
                     Ok((stream, _)) => {
-                        let work = connection(stream, self.app.clone(), self.limits.head_time, told.clone());
+                        let work = connection(stream, app.clone(), self.limits.head_time, told.clone());
                         connections.spawn(async move {
                             work.await;
                             drop(place);
@@ -163,6 +179,17 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Refuses an address that others can reach.
+fn refuse_strangers(address: SocketAddr, could: &str) -> Result<()> {
+    if address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let found =
+        format!("not a loopback address: without keys, everyone who reaches it could {could}");
+    Err(Error::new(ErrorKind::Usage, format!("listen on {address}"), found)
+        .hint(format!("use 127.0.0.1:{}", address.port())))
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {

@@ -21,6 +21,7 @@ pub mod patience;
 pub mod pgbouncer;
 pub mod php;
 pub mod postgres;
+pub mod prometheus;
 pub mod proxy;
 pub mod redis;
 pub mod rsyslog;

@@ -35,6 +35,41 @@ pub(crate) fn install(names: &[&str]) -> Result<(), Trouble> {
     Err(Trouble::Missing(format!("apt-get could not install {}", names.join(" "))))
 }
 
+/// Unpacks a package of Debian's beside the system's temporary files, where it stays for the
+/// next run, and installs nothing; answers where it is.
+pub(crate) fn unpack(name: &str) -> Result<PathBuf, Trouble> {
+    let failed = |error: io::Error| format!("unpack {name}: {error}");
+    let cache = std::env::temp_dir().join("annals-testbed");
+    fs::create_dir_all(&cache).map_err(failed)?;
+    let place = cache.join(format!("debian-{name}"));
+    let _lock = one_at_a_time()?;
+    if place.exists() {
+        return Ok(place);
+    }
+    eprintln!("unpacking {name}");
+    let beside = tempfile::tempdir_in(&cache).map_err(failed)?;
+    let run = |program: &str, words: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(words).current_dir(beside.path()).stdin(Stdio::null());
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    let download = || run("apt-get", &["download", name]);
+    // The lists of a new machine may be old or missing.
+    let there = download() || (run("apt-get", &["update"]) && download());
+    if !there {
+        return Err(Trouble::Missing(format!("apt-get could not download {name}")));
+    }
+    let file = fs::read_dir(beside.path()).map_err(failed)?.flatten().next();
+    let file = file.ok_or_else(|| format!("apt-get left no file of {name}"))?.path();
+    let whole = beside.path().join("whole");
+    if !run("dpkg-deb", &["-x", &file.to_string_lossy(), &whole.to_string_lossy()]) {
+        return Err(Trouble::Missing(format!("dpkg-deb could not unpack {name}")));
+    }
+    // What is there is whole.
+    fs::rename(whole, &place).map_err(failed)?;
+    Ok(place)
+}
+
 /// Installs a package of npm's beside the system's temporary files, where it stays
 /// for the next run; answers where it is. Its `links` name a file that lists the
 /// symbolic links that npm did not carry; nothing of the package is run.

@@ -83,6 +83,8 @@ pub struct Config {
     pub redact: RedactSettings,
     /// Which events go when, by rules.
     pub retention: RetentionSettings,
+    /// Who may look at a worker.
+    pub metrics: MetricsSettings,
     /// The age at which `up` prunes daily, and the default of `annals prune`.
     pub prune_older_than: Option<Duration>,
     /// Every setting with its value and origin, in the table's order.
@@ -117,6 +119,14 @@ pub struct IngestSettings {
     pub max_body_bytes: usize,
     /// Events of one request, at most.
     pub max_events: usize,
+}
+
+/// Who may look at a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MetricsSettings {
+    /// Where a worker answers Prometheus, if it does.
+    pub listen: Option<SocketAddr>,
 }
 
 /// How the log is signed.

@@ -37,6 +37,8 @@ impl Serve {
         session.refuse_memory()?;
         let signals = Signals::listen()?;
         let (server, audit) = bind(session).await?;
+        let watched = session.watched(&session.transports().await?, None)?;
+        let server = server.watching(watched.capture(audit.clone()));
         tell(session, &server)?;
         session.out.note("events go into the queue; `annals work` moves them to the store");
         let (stop, stopped) = oneshot::channel::<()>();

@@ -50,8 +50,11 @@ impl Up {
         let signals = Signals::listen()?;
         let (server, audit) = bind(session).await?;
         let worker = session.worker(options(session)).await?;
-        let worker = session.reading(worker, &session.transports().await?);
+        let transports = session.transports().await?;
+        let worker = session.reading(worker, &transports);
         let keeper = session.keeper().await?;
+        let watched = session.watched(&transports, session.store_with_log().await?)?;
+        let server = server.watching(watched.capture(audit.clone()).worker(worker.gauge()));
         tell(session, &server)?;
         let (worker_stop, gauge) = (worker.stop_handle(), worker.gauge());
         let (stop, stopped) = oneshot::channel::<()>();

@@ -1,14 +1,17 @@
 //! `annals work`: the worker.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use annals::config::Flag;
 use annals::transport::Transport;
-use annals::worker::{Ended, Figures};
+use annals::worker::{Ended, Figures, Gauge};
+use annals_server::Server;
 use clap::Args;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use crate::args::push;
 use crate::failure::Failure;
@@ -45,6 +48,9 @@ pub(crate) struct Work {
     /// Leave when there is nothing left
     #[arg(long)]
     drain: bool,
+    /// Answer Prometheus at /metrics here, such as at 127.0.0.1:9620
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<String>,
 }
 
 impl Work {
@@ -57,6 +63,7 @@ impl Work {
         push(&mut flags, "worker.time_limit", "--time-limit", self.time_limit.as_ref());
         push(&mut flags, "worker.max_events", "--max-events", self.max_events.as_ref());
         push(&mut flags, "worker.memory_limit", "--memory-limit", self.memory_limit.as_ref());
+        push(&mut flags, "metrics.listen", "--metrics", self.metrics.as_ref());
         flags
     }
 
@@ -73,10 +80,14 @@ impl Work {
             waiting += transport.stats().await?.ready;
         }
         let worker = session.reading(worker, &transports);
+        let gauge = worker.gauge();
+        let watching = match session.config.metrics.listen {
+            Some(address) => Some(watching(session, address, &transports, gauge.clone()).await?),
+            None => None,
+        };
         announce(session, &transports);
         let stop = worker.stop_handle();
         signals.spawn(move || stop.stop());
-        let gauge = worker.gauge();
         let progress = self.is_watched(session).then(|| Progress::show(waiting));
         let begun = Instant::now();
         let working = async {
@@ -89,6 +100,7 @@ impl Work {
             }
         };
         let ended = keeping(session.keeper().await?, working).await;
+        drop(watching);
         drop(progress);
         let figures = gauge.read();
         report(session, &figures, begun.elapsed(), ended.as_ref().ok().copied())?;
@@ -100,6 +112,21 @@ impl Work {
     fn is_watched(&self, session: &Session) -> bool {
         self.drain && !session.out.json() && std::io::stderr().is_terminal()
     }
+}
+
+/// Answers Prometheus, until what it gives is dropped.
+async fn watching(
+    session: &Session,
+    address: SocketAddr,
+    transports: &[Arc<dyn Transport>],
+    gauge: Gauge,
+) -> Result<oneshot::Sender<()>, Failure> {
+    let watched = session.watched(transports, session.store_with_log().await?)?.worker(gauge);
+    let server = Server::bind_metrics(address, watched).await?;
+    tracing::info!("metrics at http://{}/metrics", server.local_addr());
+    let (stop, stopped) = oneshot::channel();
+    tokio::spawn(server.run(async { drop(stopped.await) }));
+    Ok(stop)
 }
 
 fn announce(session: &Session, transports: &[Arc<dyn Transport>]) {

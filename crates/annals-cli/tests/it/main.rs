@@ -14,6 +14,7 @@ mod demo;
 mod erasing;
 mod installation;
 mod laravel;
+mod metrics;
 mod mysql;
 mod postgres;
 mod proof;

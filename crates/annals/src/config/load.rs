@@ -11,8 +11,8 @@ use super::setting::{Kind, SETTINGS, Setting};
 use super::suggest::closest;
 use super::value::{Given, Value, shown, validate};
 use super::{
-    CaptureSettings, Config, IngestSettings, LOG_KEY, LogSettings, MASTER_KEY, Patterns,
-    REDACT_KEY, RedactSettings, Resolved, RetentionSettings, SealSettings, Sources,
+    CaptureSettings, Config, IngestSettings, LOG_KEY, LogSettings, MASTER_KEY, MetricsSettings,
+    Patterns, REDACT_KEY, RedactSettings, Resolved, RetentionSettings, SealSettings, Sources,
 };
 use crate::capture::{Delivery, WhenFull};
 use crate::retention::Policy;
@@ -230,6 +230,7 @@ impl Values {
                     _ => Patterns::Ingest,
                 },
             },
+            metrics: MetricsSettings { listen: self.address("metrics.listen") },
             retention: RetentionSettings {
                 policy: Policy::default(),
                 archive: Some(self.text("retention.archive"))
@@ -305,12 +306,18 @@ impl Values {
         }
     }
 
+    fn address(&self, key: &str) -> Option<SocketAddr> {
+        match self.get(key) {
+            Some((Value::Address(address), _)) => Some(*address),
+            _ => None,
+        }
+    }
+
     fn ingest(&self) -> IngestSettings {
         IngestSettings {
-            listen: match self.get("ingest.listen") {
-                Some((Value::Address(address), _)) => *address,
-                _ => SocketAddr::from(([127, 0, 0, 1], 0)),
-            },
+            listen: self
+                .address("ingest.listen")
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
             max_body_bytes: self.size("ingest.max_body_bytes"),
             max_events: self.size("ingest.max_events"),
         }

@@ -289,6 +289,13 @@ pub const SETTINGS: &[Setting] = &[
         "Events of one request, at most.",
     ),
     setting(
+        "metrics.listen",
+        Kind::Address,
+        None,
+        "Where `annals work` answers Prometheus at /metrics, such as 127.0.0.1:9620. Loopback \
+         only, until there are keys.",
+    ),
+    setting(
         "retention.archive",
         Kind::Path,
         None,

@@ -64,6 +64,7 @@ fn example(setting: &Setting) -> String {
         (Kind::Urls, None) => "[\"file:annals-data/audit.log\"]".to_owned(),
         (Kind::Path, None) => "\"/etc/annals/log.key\"".to_owned(),
         (Kind::Bytes(..), None) => "\"256MiB\"".to_owned(),
+        (Kind::Address, None) => "\"127.0.0.1:9620\"".to_owned(),
         (Kind::Duration(..), None) if setting.key.starts_with("prune.") => "\"365d\"".to_owned(),
         (_, None) => "\"1h\"".to_owned(),
     }
