@@ -11,7 +11,7 @@ use annals::proof::{Cosigner, Keys, Publisher, Signer, Target, WitnessAddress};
 use annals::redact::{self, HashKey, Redactor};
 use annals::seal::{Declared, MasterKey, Opener, Sealer};
 use annals::store::laravel::AuditsTable;
-use annals::store::{self, Store};
+use annals::store::{self, Appender, Store};
 use annals::transport::{self, Transport};
 use annals::url::without_secrets;
 use annals::worker::{Worker, WorkerOptions};
@@ -152,18 +152,27 @@ impl Session {
         Ok(Ok(store::open_existing(url).await?))
     }
 
-    /// A worker for the store and the mirrors, whose files a SIGHUP reopens.
-    pub(crate) async fn worker(&self, options: WorkerOptions) -> Result<Worker, Failure> {
-        let store = store::open_appender(&self.config.store).await?;
-        let mut appenders = vec![Arc::clone(&store)];
-        let mut worker = Worker::new(store, options);
+    /// A worker for the store and the mirrors, whose files a SIGHUP reopens. `store` is the
+    /// store if it has a log ([`Session::store_with_log`]): what writes events and what signs
+    /// them share its connections.
+    pub(crate) async fn worker(
+        &self,
+        options: WorkerOptions,
+        store: Option<&Arc<dyn Store>>,
+    ) -> Result<Worker, Failure> {
+        let appender = match store {
+            Some(store) => Arc::clone(store) as Arc<dyn Appender>,
+            None => store::open_appender(&self.config.store).await?,
+        };
+        let mut appenders = vec![Arc::clone(&appender)];
+        let mut worker = Worker::new(appender, options);
         for url in &self.config.mirrors {
             let mirror = store::open_appender(url).await?;
             appenders.push(Arc::clone(&mirror));
             worker = worker.mirror(mirror);
         }
         reopen_on_hangup(appenders)?;
-        if let Some(sealer) = self.sealer().await? {
+        if let Some(sealer) = self.sealer(store)? {
             worker = worker.sealer(Arc::new(sealer));
         }
         if let Some(redactor) = self.redactor(false)? {
@@ -192,22 +201,20 @@ impl Session {
 
     /// What seals personal values; none without a master key, or if the store has no place
     /// for keys.
-    async fn sealer(&self) -> Result<Option<Sealer>, Failure> {
+    fn sealer(&self, store: Option<&Arc<dyn Store>>) -> Result<Option<Sealer>, Failure> {
         let (url, fields) = (&self.config.store, &self.config.seal.fields);
-        let no_place = url.starts_with("file:") || AuditsTable::is_named_by(url);
-        let master = if no_place { None } else { self.master_key(true)? };
-        let Some(master) = master else {
+        let master = if store.is_some() { self.master_key(true)? } else { None };
+        let (Some(store), Some(master)) = (store, master) else {
             if fields.is_empty() {
                 return Ok(None);
             }
-            let what = match no_place {
-                true => format!("{} keeps no keys to seal `seal.fields` with", shown_url(url)),
-                false => "`seal.fields` are to be sealed, and there is no master key".to_owned(),
+            let what = match store {
+                None => format!("{} keeps no keys to seal `seal.fields` with", shown_url(url)),
+                Some(_) => "`seal.fields` are to be sealed, and there is no master key".to_owned(),
             };
             return Err(Failure::usage(what).hint("set `seal.key_file` or `seal.key_command`"));
         };
-        let store = store::open(url).await?;
-        Ok(Some(Sealer::new(store, master, Declared::of(fields)?)?))
+        Ok(Some(Sealer::new(Arc::clone(store), master, Declared::of(fields)?)?))
     }
 
     /// What redacts what is posted, or what a worker stores; none if there is nothing to do.
@@ -260,20 +267,12 @@ impl Session {
         })
     }
 
-    /// What signs the log of the store; none if it has no log.
-    pub(crate) async fn signer(&self) -> Result<Option<Signer>, Failure> {
-        match self.store_with_log().await? {
-            Some(store) => Ok(Some(self.signer_of(store)?)),
-            None => Ok(None),
-        }
-    }
-
-    /// What signs the log of the store, has it witnessed and publishes it; none if it has
-    /// no log.
-    pub(crate) async fn keeper(&self) -> Result<Option<Keeper>, Failure> {
+    /// What signs the log of this store, has it witnessed and publishes it; none without one
+    /// that has a log.
+    pub(crate) fn keeper(&self, store: Option<&Arc<dyn Store>>) -> Result<Option<Keeper>, Failure> {
         // What is configured wrongly is told even where there is no log.
         let (witnesses, targets) = (self.witnesses()?, self.targets()?);
-        let Some(store) = self.store_with_log().await? else { return Ok(None) };
+        let Some(store) = store.map(Arc::clone) else { return Ok(None) };
         let signer = Arc::new(self.signer_of(Arc::clone(&store))?);
         let cosigner = Cosigner::new(Arc::clone(&store), Arc::clone(&signer), witnesses);
         let publisher = Publisher::new(store, targets, self.config.log.publish_every);

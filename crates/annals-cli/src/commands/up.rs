@@ -49,11 +49,13 @@ impl Up {
     pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
         let signals = Signals::listen()?;
         let (server, audit) = bind(session).await?;
-        let worker = session.worker(options(session)).await?;
+        let store = session.store_with_log().await?;
+        let worker = session.worker(options(session), store.as_ref()).await?;
         let transports = session.transports().await?;
         let worker = session.reading(worker, &transports);
-        let keeper = session.keeper().await?;
-        let watched = session.watched(&transports, session.store_with_log().await?)?;
+        let keeper = session.keeper(store.as_ref())?;
+        let signer = store.clone().map(|store| session.signer_of(store)).transpose()?;
+        let watched = session.watched(&transports, store)?;
         let server = server.watching(watched.capture(audit.clone()).worker(worker.gauge()));
         tell(session, &server)?;
         let (worker_stop, gauge) = (worker.stop_handle(), worker.gauge());
@@ -64,7 +66,7 @@ impl Up {
             drop(stop);
             stop_worker.stop();
         });
-        let pruner = tokio::spawn(Pruning::of(session, session.signer().await?).daily());
+        let pruner = tokio::spawn(Pruning::of(session, signer).daily());
         let begun = Instant::now();
         // A worker that leaves, for whatever reason, takes the rest along:
         // whoever supervises `up` starts both anew.

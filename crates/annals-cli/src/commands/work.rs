@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use annals::config::Flag;
 use annals::transport::Transport;
-use annals::worker::{Ended, Figures, Gauge};
-use annals_server::Server;
+use annals::worker::{Ended, Figures};
+use annals_server::{Server, Watched};
 use clap::Args;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -73,7 +73,8 @@ impl Work {
         let signals = Signals::listen()?;
         let mut options = session.config.worker.clone();
         options.drain = self.drain;
-        let worker = session.worker(options).await?;
+        let store = session.store_with_log().await?;
+        let worker = session.worker(options, store.as_ref()).await?;
         let transports = session.transports().await?;
         let mut waiting = 0;
         for transport in transports.iter().filter(|_| self.drain) {
@@ -82,7 +83,10 @@ impl Work {
         let worker = session.reading(worker, &transports);
         let gauge = worker.gauge();
         let watching = match session.config.metrics.listen {
-            Some(address) => Some(watching(session, address, &transports, gauge.clone()).await?),
+            Some(address) => {
+                let watched = session.watched(&transports, store.clone())?;
+                Some(watching(address, watched.worker(gauge.clone())).await?)
+            }
             None => None,
         };
         announce(session, &transports);
@@ -99,7 +103,7 @@ impl Work {
                 },
             }
         };
-        let ended = keeping(session.keeper().await?, working).await;
+        let ended = keeping(session.keeper(store.as_ref())?, working).await;
         drop(watching);
         drop(progress);
         let figures = gauge.read();
@@ -115,13 +119,7 @@ impl Work {
 }
 
 /// Answers Prometheus, until what it gives is dropped.
-async fn watching(
-    session: &Session,
-    address: SocketAddr,
-    transports: &[Arc<dyn Transport>],
-    gauge: Gauge,
-) -> Result<oneshot::Sender<()>, Failure> {
-    let watched = session.watched(transports, session.store_with_log().await?)?.worker(gauge);
+async fn watching(address: SocketAddr, watched: Watched) -> Result<oneshot::Sender<()>, Failure> {
     let server = Server::bind_metrics(address, watched).await?;
     tracing::info!("metrics at http://{}/metrics", server.local_addr());
     let (stop, stopped) = oneshot::channel();

@@ -129,7 +129,8 @@ pub(super) async fn store(session: &Session) -> Result<annals::worker::Figures, 
     let mut options = session.config.worker.clone();
     options.drain = true;
     let spool = annals::transport::open(&session.spool_url()).await?;
-    let worker = session.worker(options).await?.transport(spool);
+    let store = session.store_with_log().await?;
+    let worker = session.worker(options, store.as_ref()).await?.transport(spool);
     let gauge = worker.gauge();
     worker.run().await?;
     Ok(gauge.read())
