@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
 use crate::Trouble;
-use crate::files::copy_tree;
+use crate::files::copy_while_stopped;
 use crate::packages::install;
 use crate::patience::Patience;
 use crate::postgres::{free_port, spawn_bound};
@@ -206,7 +206,7 @@ impl Mariadb {
     /// # Panics
     /// If that fails.
     pub fn back_up(&self) {
-        self.while_stopped(&self.path("data"), &self.path("backup"));
+        self.copy_while_stopped(["data", "backup"]);
     }
 
     /// Sets it back to what [`Mariadb::back_up`] has copied.
@@ -214,13 +214,11 @@ impl Mariadb {
     /// # Panics
     /// If that fails.
     pub fn restore(&self) {
-        self.while_stopped(&self.path("backup"), &self.path("data"));
+        self.copy_while_stopped(["backup", "data"]);
     }
 
-    fn while_stopped(&self, from: &Path, to: &Path) {
-        self.stop();
-        copy_tree(from, to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
-        self.resume().unwrap_or_else(|error| panic!("{error}"));
+    fn copy_while_stopped(&self, folders: [&str; 2]) {
+        copy_while_stopped(self.directory(), folders, || self.stop(), || self.resume());
     }
 
     /// Where all its files are.

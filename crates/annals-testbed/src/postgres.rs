@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::Trouble;
 use crate::disk::Disk;
-use crate::files::copy_tree;
+use crate::files::copy_while_stopped;
 use crate::patience::Patience;
 use release::Programs;
 
@@ -214,7 +214,7 @@ impl Postgres {
     /// # Panics
     /// If that fails.
     pub fn back_up(&self) {
-        self.while_stopped(&self.path("data"), &self.path("backup"));
+        self.copy_while_stopped(["data", "backup"]);
     }
 
     /// Sets it back to what [`Postgres::back_up`] has copied.
@@ -222,13 +222,11 @@ impl Postgres {
     /// # Panics
     /// If that fails.
     pub fn restore(&self) {
-        self.while_stopped(&self.path("backup"), &self.path("data"));
+        self.copy_while_stopped(["backup", "data"]);
     }
 
-    fn while_stopped(&self, from: &Path, to: &Path) {
-        self.stop();
-        copy_tree(from, to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
-        self.resume().unwrap_or_else(|error| panic!("{error}"));
+    fn copy_while_stopped(&self, folders: [&str; 2]) {
+        copy_while_stopped(self.directory(), folders, || self.stop(), || self.resume());
     }
 
     /// A database as the SQL that makes it again.

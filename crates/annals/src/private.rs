@@ -4,6 +4,9 @@ use std::path::Path;
 use std::{fs, io};
 
 #[cfg(any(feature = "redact", feature = "seal"))]
+use zeroize::Zeroizing;
+
+#[cfg(any(feature = "redact", feature = "seal"))]
 use crate::error::{Error, ErrorKind, Result};
 
 /// Makes the directory that `path` is to lie in, unless it is there already.
@@ -23,7 +26,7 @@ pub(crate) fn make_private_directory_of(path: &Path) -> io::Result<()> {
 
 /// Makes a file of its owner's alone, durably, unless it is there already.
 #[cfg(any(feature = "redact", feature = "seal"))]
-pub(crate) fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     make_private_directory_of(path)?;
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
@@ -41,9 +44,39 @@ pub(crate) fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// The text of a secret's file, which its owner alone may read. If it is not there and `make`
+/// gives one, that is kept in it; what another process has kept meanwhile stays. The second
+/// of the two answers is whether this one was kept.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] if there is none, or others may read it.
+#[cfg(any(feature = "redact", feature = "seal"))]
+pub(crate) fn read_secret(
+    path: &Path,
+    make: Option<&dyn Fn() -> Result<Zeroizing<String>>>,
+    doing: &dyn Fn() -> String,
+) -> Result<(Zeroizing<String>, bool)> {
+    refuse_readable(path, doing)?;
+    match (fs::read_to_string(path), make) {
+        (Ok(text), _) => Ok((Zeroizing::new(text), false)),
+        (Err(error), Some(make)) if error.kind() == io::ErrorKind::NotFound => {
+            let made = make()?;
+            match create_private(path, made.as_bytes()) {
+                Ok(()) => Ok((made, true)),
+                // Another process was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    read_secret(path, None, doing)
+                }
+                Err(error) => Err(Error::new(ErrorKind::Away, doing(), error)),
+            }
+        }
+        (Err(error), _) => Err(Error::new(ErrorKind::Usage, doing(), error)),
+    }
+}
+
 /// Refuses a key that others than its owner may read.
 #[cfg(all(unix, any(feature = "redact", feature = "seal")))]
-pub(crate) fn refuse_readable(path: &Path, doing: &dyn Fn() -> String) -> Result<()> {
+fn refuse_readable(path: &Path, doing: &dyn Fn() -> String) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let Ok(attributes) = fs::metadata(path) else { return Ok(()) };
     let mode = attributes.permissions().mode() & 0o777;
@@ -55,7 +88,7 @@ pub(crate) fn refuse_readable(path: &Path, doing: &dyn Fn() -> String) -> Result
 }
 
 #[cfg(all(not(unix), any(feature = "redact", feature = "seal")))]
-pub(crate) fn refuse_readable(_: &Path, _: &dyn Fn() -> String) -> Result<()> {
+fn refuse_readable(_: &Path, _: &dyn Fn() -> String) -> Result<()> {
     Ok(())
 }
 

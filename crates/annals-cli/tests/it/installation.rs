@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use annals::event::accept;
 use annals::store::{self, Record};
 use annals::transport::{self, Message, Transport};
+use annals_testbed::patience::Patience;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -131,3 +133,12 @@ pub(crate) const TRAIL: [&str; 4] = [
     r#"{"occurred_at":"2026-11-22T13:00:00Z","source_id":"4","action":"deleted","outcome":"denied",
         "entity":{"type":"order","id":"1"},"actor":{"type":"job","id":"7"}}"#,
 ];
+
+/// Until it is so, or a bound.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let mut patience = Patience::of(Duration::from_secs(30));
+    while !is_so() {
+        assert!(!patience.is_over(), "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

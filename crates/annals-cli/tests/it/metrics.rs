@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use annals_testbed::prometheus::{Prometheus, promtool};
 use annals_testbed::redis::{DURABLE, Redis};
@@ -11,7 +10,7 @@ use annals_testbed::required;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::installation::{Installation, signal};
+use crate::installation::{Installation, signal, wait_until};
 
 /// A process that does not outlive the test, and where it listens.
 struct Watched {
@@ -83,14 +82,6 @@ impl Drop for Watched {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < until, "never: {what}");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -1,14 +1,13 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Child;
-use std::time::{Duration, Instant};
 
 use annals_testbed::postgres::Postgres;
 use annals_testbed::required;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::installation::{Installation, signal};
+use crate::installation::{Installation, signal, wait_until};
 
 /// A server, and where it listens.
 fn start(here: &Installation, command: &str) -> (Child, String) {
@@ -53,15 +52,6 @@ fn up_takes_an_event_in_and_stores_it() {
     signal(&child, Signal::TERM);
     assert!(child.wait().unwrap().success());
     assert_eq!(here.ok(&["query"]).lines().count(), 1);
-}
-
-/// Until it is so, or a bound.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < until, "never: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]

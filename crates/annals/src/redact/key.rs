@@ -1,7 +1,5 @@
 //! The key of hashes.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use base64::Engine;
@@ -11,7 +9,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::private::{create_private, refuse_readable};
+use crate::private::read_secret;
 
 /// What a key's text begins with.
 const BEFORE: &str = "ANNALS+HASH+KEY+";
@@ -76,23 +74,13 @@ impl HashKey {
     /// [`ErrorKind::Usage`] if there is none, it is none, or others may read it.
     pub fn from_file(path: &Path, may_make: bool) -> Result<Self> {
         let doing = || format!("read the key of hashes in {}", path.display());
-        refuse_readable(path, &doing)?;
-        match fs::read_to_string(path) {
-            Ok(text) => Self::from_text(&Zeroizing::new(text))
-                .map_err(|error| Error::new(ErrorKind::Usage, doing(), error.found())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && may_make => {
-                match create_private(path, Self::generate()?.to_secret_text().as_bytes()) {
-                    Ok(()) => {
-                        tracing::info!(target: "annals::redact", path = %path.display(), "made a key for hashes; with another one no value is found again");
-                    }
-                    // Another process was faster.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) => return Err(Error::new(ErrorKind::Away, doing(), error)),
-                }
-                Self::from_file(path, false)
-            }
-            Err(error) => Err(Error::new(ErrorKind::Usage, doing(), error)),
+        let make = || Ok(Self::generate()?.to_secret_text());
+        let make: Option<&dyn Fn() -> _> = if may_make { Some(&make) } else { None };
+        let (text, made) = read_secret(path, make, &doing)?;
+        if made {
+            tracing::info!(target: "annals::redact", path = %path.display(), "made a key for hashes; with another one no value is found again");
         }
+        Self::from_text(&text).map_err(|error| Error::new(ErrorKind::Usage, doing(), error.found()))
     }
 
     /// The mark in the place of a value of a tenant's; `value` is its JSON.

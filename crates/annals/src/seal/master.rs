@@ -1,8 +1,6 @@
 //! The master key, which wraps the keys of subjects.
 
 use std::fmt;
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use base64::Engine;
@@ -12,7 +10,7 @@ use zeroize::Zeroizing;
 use super::cipher::{self, NONCE_BYTES};
 use crate::command;
 use crate::error::{Error, ErrorKind, Result};
-use crate::private::{create_private, refuse_readable};
+use crate::private::read_secret;
 
 /// What a master key's file begins with.
 const BEFORE: &str = "ANNALS+MASTER+KEY+";
@@ -64,24 +62,13 @@ impl MasterKey {
     /// [`ErrorKind::Usage`] if there is none, it is none, or others may read it.
     pub fn from_file(path: &Path, may_make: bool) -> Result<Self> {
         let doing = || format!("read the master key in {}", path.display());
-        refuse_readable(path, &doing)?;
-        match fs::read_to_string(path) {
-            Ok(text) => Self::from_text(&Zeroizing::new(text))
-                .map_err(|error| Error::new(ErrorKind::Usage, doing(), error.found())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && may_make => {
-                let text = Self::generate()?.to_secret_text().unwrap_or_default();
-                match create_private(path, text.as_bytes()) {
-                    Ok(()) => {
-                        tracing::info!(target: "annals::seal", path = %path.display(), "made a master key; without it nothing that is sealed can be read");
-                    }
-                    // Another process was faster.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) => return Err(Error::new(ErrorKind::Away, doing(), error)),
-                }
-                Self::from_file(path, false)
-            }
-            Err(error) => Err(Error::new(ErrorKind::Usage, doing(), error)),
+        let make = || Ok(Self::generate()?.to_secret_text().unwrap_or_default());
+        let make: Option<&dyn Fn() -> _> = if may_make { Some(&make) } else { None };
+        let (text, made) = read_secret(path, make, &doing)?;
+        if made {
+            tracing::info!(target: "annals::seal", path = %path.display(), "made a master key; without it nothing that is sealed can be read");
         }
+        Self::from_text(&text).map_err(|error| Error::new(ErrorKind::Usage, doing(), error.found()))
     }
 
     /// A command of the shell, such as one that asks a key management service. It is run
