@@ -6,9 +6,9 @@ use annals::config::Flag;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    attach, checkpoint, config, doctor, erase, export_log, failed, history, hold, index, init, log,
-    migrate, prove, prune, query, record, recover, retention, serve, stats, subject, tail, up,
-    verify, witness, work,
+    attach, checkpoint, config, doctor, erase, export_log, failed, history, hold, index, init,
+    keys, log, migrate, prove, prune, query, record, recover, retention, serve, stats, subject,
+    tail, up, verify, witness, work,
 };
 use crate::demo;
 
@@ -123,6 +123,9 @@ pub(crate) enum Command {
     /// Keep events from being removed by anybody
     #[command(subcommand)]
     Hold(hold::Hold),
+    /// Make and revoke the keys by which applications use the server
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Make what is sealed about a subject unreadable for ever
     Erase(erase::Erase),
     /// Show what is held about a subject

@@ -11,6 +11,7 @@ pub(crate) mod history;
 pub(crate) mod hold;
 pub(crate) mod index;
 pub(crate) mod init;
+pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod migrate;
 pub(crate) mod prove;
@@ -47,6 +48,7 @@ pub(crate) async fn run(command: Command, session: Session) -> Result<(), Failur
         Command::Stats(stats) => stats.run(&session).await,
         Command::Failed(failed) => failed.run(&session).await,
         Command::Hold(hold) => hold.run(&session).await,
+        Command::Keys(keys) => keys.run(&session).await,
         Command::Recover(recover) => recover.run(&session).await,
         Command::Prune(prune) => prune.run(&session).await,
         Command::Retention(retention) => retention.run(&session).await,

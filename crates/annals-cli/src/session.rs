@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use annals::access::{AccessKey, Keyring};
 use annals::config::{
-    Config, ConfigFile, EnvFile, LOG_KEY, MASTER_KEY, Patterns, REDACT_KEY, Sources,
+    ACCESS_KEY, Config, ConfigFile, EnvFile, LOG_KEY, MASTER_KEY, Patterns, REDACT_KEY, Sources,
 };
 use annals::log::VerifierKey;
 use annals::proof::{Cosigner, Keys, Publisher, Signer, Target, WitnessAddress};
@@ -255,6 +256,15 @@ impl Session {
             Some(url) => store::open_existing(url).await?,
         };
         Ok(Some(Opener::new(keeper, master)?))
+    }
+
+    /// The keys of applications that may use the servers of this store.
+    pub(crate) fn keyring(&self, store: Arc<dyn Store>) -> Result<Keyring, Failure> {
+        let key = match std::env::var(ACCESS_KEY) {
+            Ok(key) => AccessKey::from_text(&key)?,
+            Err(_) => AccessKey::from_file(&self.config.access.key_file, true)?,
+        };
+        Ok(Keyring::new(store, key)?)
     }
 
     fn master_key(&self, may_make: bool) -> Result<Option<MasterKey>, Failure> {

@@ -75,6 +75,8 @@ pub struct Config {
     pub capture: CaptureSettings,
     /// How events are taken in over HTTP.
     pub ingest: IngestSettings,
+    /// Who may use the server.
+    pub access: AccessSettings,
     /// How the log is signed.
     pub log: LogSettings,
     /// How personal fields are sealed.
@@ -119,6 +121,16 @@ pub struct IngestSettings {
     pub max_body_bytes: usize,
     /// Events of one request, at most.
     pub max_events: usize,
+}
+
+/// Who may use the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccessSettings {
+    /// The file of the access key.
+    pub key_file: PathBuf,
+    /// Whether programs of this machine may send events in without a key.
+    pub open_ingest: bool,
 }
 
 /// Who may look at a worker.
@@ -204,6 +216,9 @@ pub const MASTER_KEY: &str = "ANNALS_MASTER_KEY";
 
 /// The variable that holds the key of hashes itself, likewise.
 pub const REDACT_KEY: &str = "ANNALS_REDACT_KEY";
+
+/// The variable that holds the access key itself, likewise.
+pub const ACCESS_KEY: &str = "ANNALS_ACCESS_KEY";
 
 /// One setting as it came out.
 #[derive(Clone, Debug)]

@@ -6,6 +6,8 @@
 //!
 //! The modules stand in the order of that flow.
 
+#[cfg(feature = "access")]
+pub mod access;
 #[cfg(feature = "archive")]
 pub mod archive;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
@@ -43,11 +45,21 @@ pub mod worker;
 
 #[cfg(any(feature = "publish", feature = "seal"))]
 mod command;
+#[cfg(any(
+    feature = "access",
+    feature = "archive",
+    feature = "mysql",
+    feature = "proof",
+    feature = "redact",
+    feature = "seal"
+))]
+mod hex;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(
+    feature = "access",
     feature = "file",
     feature = "proof",
     feature = "redact",
@@ -59,6 +71,8 @@ mod private;
 mod redis;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
 mod runtime;
+#[cfg(any(feature = "access", feature = "redact", feature = "seal"))]
+mod secret;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod sql;
 #[cfg(feature = "sqlite")]

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::{fs, io};
 
-#[cfg(any(feature = "redact", feature = "seal"))]
+#[cfg(any(feature = "access", feature = "redact", feature = "seal"))]
 use zeroize::Zeroizing;
 
-#[cfg(any(feature = "redact", feature = "seal"))]
+#[cfg(any(feature = "access", feature = "redact", feature = "seal"))]
 use crate::error::{Error, ErrorKind, Result};
 
 /// Makes the directory that `path` is to lie in, unless it is there already.
@@ -25,7 +25,7 @@ pub(crate) fn make_private_directory_of(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a file of its owner's alone, durably, unless it is there already.
-#[cfg(any(feature = "redact", feature = "seal"))]
+#[cfg(any(feature = "access", feature = "redact", feature = "seal"))]
 fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     make_private_directory_of(path)?;
     let mut name = path.as_os_str().to_owned();
@@ -50,7 +50,7 @@ fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// [`ErrorKind::Usage`] if there is none, or others may read it.
-#[cfg(any(feature = "redact", feature = "seal"))]
+#[cfg(any(feature = "access", feature = "redact", feature = "seal"))]
 pub(crate) fn read_secret(
     path: &Path,
     make: Option<&dyn Fn() -> Result<Zeroizing<String>>>,
@@ -75,7 +75,7 @@ pub(crate) fn read_secret(
 }
 
 /// Refuses a key that others than its owner may read.
-#[cfg(all(unix, any(feature = "redact", feature = "seal")))]
+#[cfg(all(unix, any(feature = "access", feature = "redact", feature = "seal")))]
 fn refuse_readable(path: &Path, doing: &dyn Fn() -> String) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let Ok(attributes) = fs::metadata(path) else { return Ok(()) };
@@ -87,7 +87,7 @@ fn refuse_readable(path: &Path, doing: &dyn Fn() -> String) -> Result<()> {
         .hint(format!("chmod 600 {}", path.display())))
 }
 
-#[cfg(all(not(unix), any(feature = "redact", feature = "seal")))]
+#[cfg(all(not(unix), any(feature = "access", feature = "redact", feature = "seal")))]
 fn refuse_readable(_: &Path, _: &dyn Fn() -> String) -> Result<()> {
     Ok(())
 }

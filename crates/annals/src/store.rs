@@ -28,6 +28,7 @@ pub(crate) mod paging;
 pub mod postgres;
 mod prune;
 mod record;
+mod registry;
 mod retain;
 mod shared;
 #[cfg(feature = "sqlite")]
@@ -53,8 +54,9 @@ pub use ledger::{Columns, Held, Kept, KeptRemoval, Ledger, LedgerRow, Sign, Sign
 pub use prune::{Archived, Archivist, PRUNED, Prune, Pruned, SignRemoval, prune};
 pub(crate) use prune::{Going, Hands, announce, yield_to_appends};
 pub use record::Record;
+pub use registry::{Entry, Registry};
 pub use retain::{Month, Retain, Spot, Surveyed};
-#[cfg(any(feature = "proof", feature = "redact", feature = "seal"))]
+#[cfg(any(feature = "access", feature = "proof", feature = "redact", feature = "seal"))]
 pub(crate) use system::{append_system_event, system_event};
 pub use vault::{SubjectKey, Vault, Whose};
 
@@ -184,6 +186,14 @@ pub trait Store: Appender {
     /// [`ErrorKind::Usage`] if this kind of store keeps none.
     fn vault(&self) -> Result<&dyn Vault> {
         Err(vault::without_vault(self.url()))
+    }
+
+    /// Who may use the server.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if this kind of store does not keep that.
+    fn registry(&self) -> Result<&dyn Registry> {
+        Err(registry::without_registry(self.url()))
     }
 
     /// What retention by rules looks at and removes.

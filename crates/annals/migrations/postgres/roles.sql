@@ -45,6 +45,8 @@ BEGIN
             ('TABLE', 'annals_removal_notes', 'SELECT', 'annals_work, annals_read, annals_prune'),
             ('TABLE', 'annals_holds', 'SELECT', 'annals_work, annals_read, annals_prune'),
             ('TABLE', 'annals_subject_keys', 'SELECT', 'annals_work, annals_read, annals_prune'),
+            -- What a server must know to let anybody in: keyed hashes, and no key.
+            ('TABLE', 'annals_access', 'SELECT', 'annals_read'),
             ('TABLE', 'annals_trail', 'SELECT', 'annals_read'),
             ('TABLE', 'annals_attached', 'SELECT', 'annals_read'),
             ('TABLE', 'annals_capture_head', 'SELECT', 'annals_read'),

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use zstd::stream::read::Decoder;
 
 use crate::event::{EventId, Timestamp};
+use crate::hex::hex;
 use crate::log::{Hash, SALT_BYTES, commitment, entry, leaf_hash};
 use crate::store::Record;
 
@@ -210,8 +211,4 @@ pub(super) fn header(path: &Path) -> Result<Header, String> {
         FORMAT => serde_json::from_str(line).map_err(other),
         newer => Err(format!("it is of the format {newer:?}, and {FORMAT:?} is known")),
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::file::{hex, is_leftover};
+use super::file::is_leftover;
 use super::verify::check;
 use super::{blocking, file, files};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex::hex;
 use crate::log::{Positions, VerifierKey};
 use crate::private::try_lock;
 use crate::proof::durable::{create, lock_file};

@@ -10,10 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::blocking;
-use super::file::{Entry, FORMAT, Footer, Header, compress, hex, name};
+use super::file::{Entry, FORMAT, Footer, Header, compress, name};
 use super::shelf::Shelf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
+use crate::hex::hex;
 use crate::log::{
     Positions, SignedCheckpoint, VerifierKey, range_proof, root_of_range, tiles_read,
 };

@@ -11,8 +11,9 @@ use super::setting::{Kind, SETTINGS, Setting};
 use super::suggest::closest;
 use super::value::{Given, Value, shown, validate};
 use super::{
-    CaptureSettings, Config, IngestSettings, LOG_KEY, LogSettings, MASTER_KEY, MetricsSettings,
-    Patterns, REDACT_KEY, RedactSettings, Resolved, RetentionSettings, SealSettings, Sources,
+    ACCESS_KEY, AccessSettings, CaptureSettings, Config, IngestSettings, LOG_KEY, LogSettings,
+    MASTER_KEY, MetricsSettings, Patterns, REDACT_KEY, RedactSettings, Resolved, RetentionSettings,
+    SealSettings, Sources,
 };
 use crate::capture::{Delivery, WhenFull};
 use crate::retention::Policy;
@@ -23,8 +24,8 @@ use crate::worker::WorkerOptions;
 pub(super) type Layer = Vec<(&'static Setting, Origin, Given)>;
 
 /// Variables that the command reads and that are no settings.
-const OTHER_VARIABLES: [&str; 5] =
-    ["ANNALS_CONFIG", "ANNALS_ENV_FILE", LOG_KEY, MASTER_KEY, REDACT_KEY];
+const OTHER_VARIABLES: [&str; 6] =
+    ["ANNALS_CONFIG", "ANNALS_ENV_FILE", LOG_KEY, MASTER_KEY, REDACT_KEY, ACCESS_KEY];
 
 impl Config {
     /// Validates what the sources give, all of it: a value that is overridden
@@ -207,12 +208,14 @@ impl Values {
             worker: self.worker(),
             capture: self.capture(),
             ingest: self.ingest(),
+            access: AccessSettings {
+                key_file: self.path("access.key_file").unwrap_or_default(),
+                open_ingest: self.text("access.ingest") == "loopback",
+            },
             prune_older_than: self.duration("prune.older_than"),
             log: LogSettings {
                 name: self.text("log.name"),
-                key_file: Some(self.text("log.key_file"))
-                    .filter(|path| !path.is_empty())
-                    .map(PathBuf::from),
+                key_file: self.path("log.key_file"),
                 witnesses: self.texts("log.witnesses"),
                 publish: self.texts("log.publish"),
                 publish_every: self.duration("log.publish_every").unwrap_or_default(),
@@ -221,9 +224,7 @@ impl Values {
                 drop: self.texts("redact.drop"),
                 mask: self.texts("redact.mask"),
                 hash: self.texts("redact.hash"),
-                key_file: Some(self.text("redact.key_file"))
-                    .filter(|path| !path.is_empty())
-                    .map(PathBuf::from),
+                key_file: self.path("redact.key_file"),
                 patterns: match self.text("redact.patterns").as_str() {
                     "all" => Patterns::All,
                     "off" => Patterns::Off,
@@ -233,15 +234,11 @@ impl Values {
             metrics: MetricsSettings { listen: self.address("metrics.listen") },
             retention: RetentionSettings {
                 policy: Policy::default(),
-                archive: Some(self.text("retention.archive"))
-                    .filter(|path| !path.is_empty())
-                    .map(PathBuf::from),
+                archive: self.path("retention.archive"),
             },
             seal: SealSettings {
                 fields: self.texts("seal.fields"),
-                key_file: Some(self.text("seal.key_file"))
-                    .filter(|path| !path.is_empty())
-                    .map(PathBuf::from),
+                key_file: self.path("seal.key_file"),
                 key_command: Some(self.text("seal.key_command"))
                     .filter(|command| !command.is_empty()),
             },
@@ -350,6 +347,10 @@ impl Values {
                 .unwrap_or_default()
                 .to_owned(),
         }
+    }
+
+    fn path(&self, key: &str) -> Option<PathBuf> {
+        Some(self.text(key)).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 
     fn texts(&self, key: &str) -> Vec<String> {

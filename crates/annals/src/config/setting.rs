@@ -289,6 +289,19 @@ pub const SETTINGS: &[Setting] = &[
         "Events of one request, at most.",
     ),
     setting(
+        "access.key_file",
+        Kind::Path,
+        Some("{data_dir}/access.key"),
+        "The key under which keys of applications are kept; made if it is not there, and the same for all servers of a \
+         store. ANNALS_ACCESS_KEY may hold it instead.",
+    ),
+    setting(
+        "access.ingest",
+        Kind::Choice(&["loopback", "keys"]),
+        Some("loopback"),
+        "Who may send events in without a key: programs of this machine (loopback), or nobody (keys).",
+    ),
+    setting(
         "metrics.listen",
         Kind::Address,
         None,

@@ -3,6 +3,7 @@
 //! ```ignore
 //! annals::appender_conformance!(MyPlace::new());
 //! annals::store_conformance!(MyPlace::new());
+//! annals::registry_conformance!(MyPlace::new());
 //! ```
 
 mod appending;
@@ -11,6 +12,7 @@ mod model;
 mod pruning;
 mod querying;
 mod reading;
+mod registering;
 
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ pub use model::*;
 pub use pruning::*;
 pub use querying::*;
 pub use reading::*;
+pub use registering::*;
 
 /// Where an appender is tested: empty at first.
 #[async_trait]
@@ -133,6 +136,19 @@ macro_rules! store_conformance {
             what_is_held_stays,
             holds_tell_of_themselves,
             random_operations_match_a_model,
+        }
+    };
+}
+
+/// A test of each case for stores that keep who may use the server, at the place that the
+/// expression makes. Expects to stand in a module of its own, and `tokio` in scope.
+#[macro_export]
+macro_rules! registry_conformance {
+    ($place:expr) => {
+        $crate::conformance_cases! { $place =>
+            an_entry_is_read_as_it_was_written_last,
+            a_write_in_the_wrong_place_does_nothing,
+            a_reader_misses_no_write,
         }
     };
 }

@@ -29,6 +29,7 @@ use super::durable::lock_file;
 use super::signer::Keys;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
+use crate::hex::hex;
 use crate::log::{AddCheckpoint, KeyType, SigningKey, VerifierKey};
 use crate::private::try_lock;
 
@@ -143,10 +144,6 @@ fn alone(directory: &Path, doing: &dyn Fn() -> String) -> Result<fs::File> {
 /// What a log's files are called: an origin may have letters that a path cannot.
 fn file_name(origin: &str) -> String {
     hex(&Sha256::digest(origin))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Where the evidence of one note lies.

@@ -50,6 +50,8 @@ const RIGHTS: &[(&str, &str, &str)] = &[
     ("annals_subject_keys", "SELECT, INSERT", "annals_work"),
     ("annals_subject_keys", "SELECT, UPDATE", "annals_prune"),
     ("annals_subject_keys", "SELECT", "annals_read"),
+    // What a server must know to let anybody in: keyed hashes, and no key.
+    ("annals_access", "SELECT", "annals_read"),
     ("annals_trail", "SELECT", "annals_read"),
     ("annals_attached", "SELECT", "annals_read"),
     ("annals_capture_head", "SELECT", "annals_read"),

@@ -1,9 +1,9 @@
 //! Erasing a subject.
 
-use super::sealed::hex;
 use super::sealer::About;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Actor, Entity, EventId};
+use crate::hex::hex;
 use crate::query::{Filter, Query};
 use crate::store::{Record, Store, Whose, append_system_event, hold, system_event};
 

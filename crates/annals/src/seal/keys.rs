@@ -44,8 +44,8 @@ impl Keyring {
 
     /// A new key of a subject, wrapped.
     pub(super) async fn make(&self, whose: Whose) -> Result<SubjectKey> {
-        let id = *super::master::random::<16>()?;
-        let clear = super::master::random::<32>()?;
+        let id = *crate::secret::random::<16>()?;
+        let clear = crate::secret::random::<32>()?;
         let wrapped = self.master.wrap(&clear, &data(id, &whose)).await?;
         if wrapped.len() > super::master::MAX_WRAPPED {
             let found = format!("wrapped it has {} bytes", wrapped.len());

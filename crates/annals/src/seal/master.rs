@@ -10,10 +10,9 @@ use zeroize::Zeroizing;
 use super::cipher::{self, NONCE_BYTES};
 use crate::command;
 use crate::error::{Error, ErrorKind, Result};
-use crate::private::read_secret;
+use crate::secret::{Purpose, Secret, random};
 
-/// What a master key's file begins with.
-const BEFORE: &str = "ANNALS+MASTER+KEY+";
+const PURPOSE: Purpose = Purpose { name: "the master key", before: "ANNALS+MASTER+KEY+" };
 
 /// The first byte of what a master key of ours wrapped; behind it nonce and text.
 const WRAPPED: u8 = 1;
@@ -27,7 +26,7 @@ pub struct MasterKey(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    Key(Zeroizing<[u8; 32]>),
+    Key(Secret),
     Command(String),
 }
 
@@ -37,7 +36,7 @@ impl MasterKey {
     /// # Errors
     /// If the operating system has no random numbers.
     pub fn generate() -> Result<Self> {
-        Ok(Self(Kind::Key(random()?)))
+        Secret::generate().map(Kind::Key).map(Self)
     }
 
     /// From text: `ANNALS+MASTER+KEY+` and 32 bytes in base64.
@@ -45,14 +44,7 @@ impl MasterKey {
     /// # Errors
     /// [`ErrorKind::Usage`] if it is none.
     pub fn from_text(text: &str) -> Result<Self> {
-        let wrong = || {
-            Error::new(ErrorKind::Usage, "read the master key", "it is none")
-                .hint(format!("a master key begins with {BEFORE}"))
-        };
-        let encoded = text.trim().strip_prefix(BEFORE).ok_or_else(wrong)?;
-        let bytes = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| wrong())?);
-        let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| wrong())?;
-        Ok(Self(Kind::Key(Zeroizing::new(key))))
+        Secret::from_text(&PURPOSE, text).map(Kind::Key).map(Self)
     }
 
     /// From a file that its owner alone may read; if it is not there, it is made if that
@@ -61,14 +53,11 @@ impl MasterKey {
     /// # Errors
     /// [`ErrorKind::Usage`] if there is none, it is none, or others may read it.
     pub fn from_file(path: &Path, may_make: bool) -> Result<Self> {
-        let doing = || format!("read the master key in {}", path.display());
-        let make = || Ok(Self::generate()?.to_secret_text().unwrap_or_default());
-        let make: Option<&dyn Fn() -> _> = if may_make { Some(&make) } else { None };
-        let (text, made) = read_secret(path, make, &doing)?;
+        let (key, made) = Secret::from_file(&PURPOSE, path, may_make)?;
         if made {
             tracing::info!(target: "annals::seal", path = %path.display(), "made a master key; without it nothing that is sealed can be read");
         }
-        Self::from_text(&text).map_err(|error| Error::new(ErrorKind::Usage, doing(), error.found()))
+        Ok(Self(Kind::Key(key)))
     }
 
     /// A command of the shell, such as one that asks a key management service. It is run
@@ -83,7 +72,7 @@ impl MasterKey {
     #[must_use]
     pub fn to_secret_text(&self) -> Option<Zeroizing<String>> {
         match &self.0 {
-            Kind::Key(key) => Some(Zeroizing::new(format!("{BEFORE}{}\n", STANDARD.encode(**key)))),
+            Kind::Key(key) => Some(key.to_text(&PURPOSE)),
             Kind::Command(_) => None,
         }
     }
@@ -93,7 +82,7 @@ impl MasterKey {
         match &self.0 {
             Kind::Key(master) => {
                 let nonce = random::<NONCE_BYTES>()?;
-                let text = cipher::seal(master, &nonce, data, key).ok_or_else(|| {
+                let text = cipher::seal(master.bytes(), &nonce, data, key).ok_or_else(|| {
                     Error::new(ErrorKind::Away, "wrap a key", "the cipher refused it")
                 })?;
                 Ok([&[WRAPPED], nonce.as_slice(), &text].concat())
@@ -114,7 +103,7 @@ impl MasterKey {
                     .strip_prefix(&[WRAPPED])
                     .and_then(<[u8]>::split_first_chunk::<NONCE_BYTES>)
                     .ok_or_else(|| wrong("another kind of master key wrapped it"))?;
-                cipher::open(master, nonce, data, text)
+                cipher::open(master.bytes(), nonce, data, text)
                     .ok_or_else(|| wrong("another master key wrapped it"))?
             }
             Kind::Command(command) => run(command, "unwrap", wrapped).await?,
@@ -141,14 +130,6 @@ async fn run(command: &str, what: &str, input: &[u8]) -> Result<Zeroizing<Vec<u8
         return Err(away(format!("it printed {} bytes", bytes.len())));
     }
     Ok(Zeroizing::new(bytes))
-}
-
-pub(super) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>> {
-    let mut bytes = Zeroizing::new([0; N]);
-    getrandom::fill(&mut *bytes).map_err(|error| {
-        Error::new(ErrorKind::Away, "make a key", format!("no random numbers: {error}"))
-    })?;
-    Ok(bytes)
 }
 
 impl fmt::Debug for MasterKey {

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::cipher::{self, NONCE_BYTES};
 use crate::event::EventId;
+use crate::hex::push_hex;
 
 /// What comes before the parts of a sealed text.
 const TEXT_BEFORE: &str = "\"annals:sealed:";
@@ -150,21 +151,6 @@ impl Sealed {
             nonce: STANDARD.decode(nonce).ok()?.try_into().ok()?,
             text: STANDARD.decode(text).ok()?,
         })
-    }
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(2 * bytes.len());
-    push_hex(bytes, &mut hex);
-    hex
-}
-
-fn push_hex(bytes: &[u8], out: &mut String) {
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 0x0f] {
-            out.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-        }
     }
 }
 

@@ -15,6 +15,7 @@ mod ledger;
 mod partitions;
 mod prune;
 mod read;
+mod registry;
 mod retain;
 mod rows;
 mod tiles;
@@ -30,9 +31,9 @@ use self::append::Memory;
 use self::walk::Walk;
 use super::hold::Hold;
 use super::{
-    Along, Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, Month, PrunePlan, Record,
-    Removed, Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored, SubjectKey,
-    Surveyed, Vault, Whose,
+    Along, Appended, Appender, Entry, Kept, KeptRemoval, Ledger, LedgerRow, Month, PrunePlan,
+    Record, Registry, Removed, Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored,
+    SubjectKey, Surveyed, Vault, Whose,
 };
 use crate::error::{ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
@@ -50,6 +51,7 @@ static SCHEMA: Schema = Schema {
         include_str!("../../migrations/postgres/store_3.sql"),
         include_str!("../../migrations/postgres/store_4.sql"),
         include_str!("../../migrations/postgres/store_5.sql"),
+        include_str!("../../migrations/postgres/store_6.sql"),
     ],
 };
 
@@ -215,6 +217,10 @@ impl Store for PostgresStore {
         Ok(self)
     }
 
+    fn registry(&self) -> Result<&dyn Registry> {
+        Ok(self)
+    }
+
     fn retain(&self) -> Result<&dyn Retain> {
         Ok(self)
     }
@@ -327,5 +333,18 @@ impl Vault for PostgresStore {
     async fn destroy(&self, whose: Whose) -> Result<u64> {
         let work = move |pool| vault::destroy(pool, whose);
         self.server().await?.brief("destroy a key of", work).await
+    }
+}
+
+#[async_trait]
+impl Registry for PostgresStore {
+    async fn entries(&self, after: u64, limit: usize) -> Result<Vec<Entry>> {
+        let work = move |pool| registry::entries(pool, after, limit);
+        self.server().await?.brief("read who may use", work).await
+    }
+
+    async fn write(&self, entry: Entry) -> Result<Option<u64>> {
+        let work = move |pool| registry::write(pool, entry);
+        self.server().await?.brief("write who may use", work).await
     }
 }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::hold::Hold;
 use super::{
-    Along, Appended, Appender, Ledger, PrunePlan, Record, Removed, Retain, Store, StoreStats,
-    Stored, Vault,
+    Along, Appended, Appender, Ledger, PrunePlan, Record, Registry, Removed, Retain, Store,
+    StoreStats, Stored, Vault,
 };
 use crate::error::Result;
 use crate::event::{EventId, Timestamp};
@@ -86,6 +86,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn vault(&self) -> Result<&dyn Vault> {
         (**self).vault()
+    }
+
+    fn registry(&self) -> Result<&dyn Registry> {
+        (**self).registry()
     }
 
     fn retain(&self) -> Result<&dyn Retain> {

@@ -15,6 +15,7 @@ mod read;
 #[cfg(test)]
 #[cfg(feature = "proof")]
 mod recovery;
+mod registry;
 mod retain;
 mod schema;
 mod tiles;
@@ -32,9 +33,9 @@ use self::prune::{Listing, Planning};
 use self::walk::Walk;
 use super::hold::Hold;
 use super::{
-    Appended, Appender, Kept, KeptRemoval, Ledger, LedgerRow, Month, PrunePlan, Record, Removed,
-    Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored, SubjectKey, Surveyed, Vault,
-    Whose,
+    Appended, Appender, Entry, Kept, KeptRemoval, Ledger, LedgerRow, Month, PrunePlan, Record,
+    Registry, Removed, Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored,
+    SubjectKey, Surveyed, Vault, Whose,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
@@ -228,6 +229,10 @@ impl Store for SqliteStore {
         Ok(self)
     }
 
+    fn registry(&self) -> Result<&dyn Registry> {
+        Ok(self)
+    }
+
     fn retain(&self) -> Result<&dyn Retain> {
         Ok(self)
     }
@@ -350,5 +355,18 @@ impl Vault for SqliteStore {
     async fn destroy(&self, whose: Whose) -> Result<u64> {
         let work = move |writer: &mut rusqlite::Connection| vault::destroy(writer, &whose);
         self.writer.call("destroy a key of", work).await
+    }
+}
+
+#[async_trait]
+impl Registry for SqliteStore {
+    async fn entries(&self, after: u64, limit: usize) -> Result<Vec<Entry>> {
+        let work = move |reader: &mut rusqlite::Connection| registry::entries(reader, after, limit);
+        self.reader().await?.call("read who may use", work).await
+    }
+
+    async fn write(&self, entry: Entry) -> Result<Option<u64>> {
+        let work = move |writer: &mut rusqlite::Connection| registry::write(writer, &entry);
+        self.writer.call("write who may use", work).await
     }
 }

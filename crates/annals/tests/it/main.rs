@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod accept;
+#[cfg(all(feature = "access", feature = "sqlite"))]
+mod access;
 mod archive;
 #[cfg(feature = "sqlite")]
 mod attach;

@@ -22,6 +22,7 @@ use super::read::{event_id, ids_as_json};
 use super::tiles::{self, Written};
 use crate::error::{Error, ErrorKind};
 use crate::event::Timestamp;
+use crate::hex::hex;
 use crate::log::{Edge, Hash};
 use crate::mysql::rows::{self, Rows};
 use crate::mysql::{Connection, Failure, Pool, number};
@@ -182,8 +183,7 @@ async fn transact(
         Ok::<_, Error>(())
     })?;
     let mut statements = written.statement();
-    let hex =
-        |id: Option<crate::EventId>| id.map(|id| tiles::hex(id.as_bytes())).unwrap_or_default();
+    let hex = |id: Option<crate::EventId>| id.map(|id| hex(id.as_bytes())).unwrap_or_default();
     let _ = write!(
         statements,
         "INSERT INTO annals_appends (number, first, events, appended_at, lowest, highest) \

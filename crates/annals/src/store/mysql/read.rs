@@ -5,9 +5,9 @@ use sqlx::mysql::MySqlRow;
 
 use super::super::paging::ANSWER_BYTES;
 use super::super::{StoreStats, Stored};
-use super::tiles::hex;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventId, Timestamp};
+use crate::hex::hex;
 use crate::mysql::{Connection, Failure, Pool, number};
 
 /// Appends that a window looks at in one go.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::error::Result;
+use crate::hex::hex;
 use crate::log::{self, Edge, Hash, Place, Tile, Tiles, border, tiles_read};
 use crate::mysql::{Connection, Failure};
 
@@ -28,13 +29,6 @@ impl Written {
             self.0
         )
     }
-}
-
-/// Bytes, as a literal of SQL has them.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-    bytes.iter().flat_map(digits).map(char::from).collect()
 }
 
 /// The edge of the log at its present size.

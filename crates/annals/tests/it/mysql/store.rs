@@ -62,6 +62,10 @@ mod store_suite {
     annals::store_conformance!(place!());
 }
 
+mod registry_suite {
+    annals::registry_conformance!(place!());
+}
+
 /// An event of that time.
 pub(super) fn event_at(time: &str, number: u64) -> Record {
     let time: Timestamp = time.parse().unwrap();

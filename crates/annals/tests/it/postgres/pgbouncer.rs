@@ -48,6 +48,10 @@ mod store_suite {
     annals::store_conformance!(place!());
 }
 
+mod registry_suite {
+    annals::registry_conformance!(place!());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_transport_conforms() {
     for case in CASES {

@@ -61,12 +61,20 @@ mod store_suite {
     annals::store_conformance!(place!(Debian));
 }
 
+mod registry_suite {
+    annals::registry_conformance!(place!(Debian));
+}
+
 mod appender_suite_on_the_newest {
     annals::appender_conformance!(place!(Newest));
 }
 
 mod store_suite_on_the_newest {
     annals::store_conformance!(place!(Newest));
+}
+
+mod registry_suite_on_the_newest {
+    annals::registry_conformance!(place!(Newest));
 }
 
 /// An event of that time.

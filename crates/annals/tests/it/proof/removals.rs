@@ -245,8 +245,12 @@ async fn a_store_from_before_sealing_keeps_its_removals_and_holds(database: Data
         _ => "",
     };
     let key = if database == Database::Mariadb { "name" } else { "key" };
+    let heads = match database {
+        Database::Sqlite => "",
+        _ => "DROP TABLE annals_access_head;",
+    };
     scene.sql(&format!(
-        "DROP TABLE annals_subject_keys; {functions} \
+        "DROP TABLE annals_subject_keys; DROP TABLE annals_access; {heads} {functions} \
          UPDATE annals_store_meta SET value = '3' WHERE {key} = 'schema'"
     ));
     scene.store = annals::store::open(&scene.url).await.unwrap();
