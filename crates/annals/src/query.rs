@@ -9,8 +9,10 @@ mod audits;
 mod cursor;
 mod state;
 
+use std::collections::BTreeSet;
+
 use crate::event::{Entity, Event, Outcome, Timestamp};
-use crate::store::Stored;
+use crate::store::{Record, Stored};
 
 pub use audits::{Audited, Audits, MAX_AUDITS};
 pub use cursor::Cursor;
@@ -31,6 +33,8 @@ pub struct Filter {
     pub outcome: Option<Outcome>,
     /// The data is this tenant's.
     pub tenant: Option<String>,
+    /// The data is one of these tenants': what whoever asks may see at all.
+    pub tenants: Option<BTreeSet<String>>,
     /// The old or new values name this field.
     pub changed: Option<String>,
     /// The request that caused it.
@@ -42,6 +46,35 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether it lets an event through.
+    #[must_use]
+    pub fn lets_through(&self, record: &Record) -> bool {
+        let is = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+        };
+        let entity = self.entity.as_ref().is_none_or(|entity| {
+            entity.kind == record.entity_type() && entity.id.as_deref() == record.entity_id()
+        });
+        let actor = self.actor.as_ref().is_none_or(|actor| {
+            is(&actor.kind, record.actor_type()) && record.actor_id() == Some(&actor.id)
+        });
+        let tenants = self
+            .tenants
+            .as_ref()
+            .is_none_or(|tenants| record.tenant().is_some_and(|tenant| tenants.contains(tenant)));
+        entity
+            && actor
+            && tenants
+            && is(&self.entity_type, Some(record.entity_type()))
+            && is(&self.action, Some(record.action()))
+            && self.outcome.is_none_or(|outcome| outcome.as_str() == record.outcome())
+            && is(&self.tenant, record.tenant())
+            && is(&self.request, record.request_id())
+            && self.since.is_none_or(|since| record.occurred_at >= since)
+            && self.until.is_none_or(|until| record.occurred_at < until)
+            && self.matches_body(record.body())
+    }
+
     /// Whether it lets an event through, in what a store's columns do not decide:
     /// the fields that changed.
     #[must_use]

@@ -158,6 +158,7 @@ impl Query {
             action: self.action,
             outcome: self.outcome,
             tenant: self.tenant,
+            tenants: None,
             changed: self.changed,
             request: self.request,
             since: self.since,

@@ -12,7 +12,7 @@ use super::{blocking, some_files};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
 use crate::log::Positions;
-use crate::query::{Filter, Order, Page, Query};
+use crate::query::{Order, Page, Query};
 use crate::store::hold::Hold;
 use crate::store::paging::{ANSWER_BYTES, Paging};
 use crate::store::{Appended, Appender, PrunePlan, Record, Removed, Store, StoreStats, Stored};
@@ -129,29 +129,6 @@ fn stored(entry: &Entry) -> Stored {
     }
 }
 
-/// Whether a filter lets an event through.
-fn matches(filter: &Filter, record: &Record) -> bool {
-    let is = |wanted: &Option<String>, found: Option<&str>| {
-        wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
-    };
-    let entity = filter.entity.as_ref().is_none_or(|entity| {
-        entity.kind == record.entity_type() && entity.id.as_deref() == record.entity_id()
-    });
-    let actor = filter.actor.as_ref().is_none_or(|actor| {
-        is(&actor.kind, record.actor_type()) && record.actor_id() == Some(&actor.id)
-    });
-    entity
-        && actor
-        && is(&filter.entity_type, Some(record.entity_type()))
-        && is(&filter.action, Some(record.action()))
-        && filter.outcome.is_none_or(|outcome| outcome.as_str() == record.outcome())
-        && is(&filter.tenant, record.tenant())
-        && is(&filter.request, record.request_id())
-        && filter.since.is_none_or(|since| record.occurred_at >= since)
-        && filter.until.is_none_or(|until| record.occurred_at < until)
-        && filter.matches_body(record.body())
-}
-
 /// What a page may hold so far, by its place in the order: time and position.
 struct Found {
     events: BTreeMap<(i64, u64), Stored>,
@@ -245,7 +222,7 @@ impl Store for Archive {
         let found = Found { events: BTreeMap::new(), order, most, bytes: 0, dropped: false };
         let found = self.each(Some(order), wanted, found, move |found, entry| {
             let key = (entry.record.occurred_at.as_micros(), entry.position);
-            if beyond(key) && matches(&filter, &entry.record) {
+            if beyond(key) && filter.lets_through(&entry.record) {
                 found.add(key, stored(&entry));
             }
         });

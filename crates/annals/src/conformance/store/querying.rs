@@ -23,6 +23,9 @@ fn lets_through(filter: &Filter, event: &Event) -> bool {
         && is(&filter.action, Some(&event.action))
         && filter.outcome.is_none_or(|outcome| outcome == event.outcome)
         && is(&filter.tenant, event.tenant.as_deref())
+        && filter.tenants.as_ref().is_none_or(|tenants| {
+            event.tenant.as_deref().is_some_and(|tenant| tenants.contains(tenant))
+        })
         && filter.changed.as_ref().is_none_or(|field| event.changed_fields().contains(field))
         && is(&filter.request, event.context.request_id.as_deref())
         && filter.since.is_none_or(|since| event.occurred_at >= since)
@@ -80,8 +83,27 @@ pub(super) fn filter(random: &mut Random) -> Filter {
     });
     let mut time = || random.one_in(4).then(|| moment(random.below(60)));
     let (since, until) = (time(), time());
+    let tenants = random.one_in(4).then(|| {
+        ["acme", "globex", "ghost"]
+            .into_iter()
+            .filter(|_| random.one_in(2))
+            .map(str::to_owned)
+            .collect()
+    });
     let outcome = random.one_in(4).then_some(Outcome::Denied);
-    Filter { entity, entity_type, actor, action, outcome, tenant, changed, request, since, until }
+    Filter {
+        entity,
+        entity_type,
+        actor,
+        action,
+        outcome,
+        tenant,
+        tenants,
+        changed,
+        request,
+        since,
+        until,
+    }
 }
 
 async fn fill(store: &dyn Store, random: &mut Random, count: usize) -> Result<()> {
@@ -103,6 +125,17 @@ pub async fn filters_find_what_a_scan_finds(place: &dyn StorePlace) -> Result<()
         }
         let expected = expected(&all, &query.filter, query.order)?;
         assert_eq!(found(&*store, query.clone()).await?, expected, "{query:?}");
+        let mut through = Vec::new();
+        for stored in &all {
+            let record = Record::decode(stored.body.clone());
+            if record.is_ok_and(|record| query.filter.lets_through(&record)) {
+                through.push(stored.position);
+            }
+        }
+        through.sort_unstable();
+        let mut expected = expected;
+        expected.sort_unstable();
+        assert_eq!(through, expected, "let through one by one: {query:?}");
     }
     Ok(())
 }

@@ -6,6 +6,8 @@
 //! by the server if there are many of them. After [`MAX_SCANNED`] rows a page ends
 //! with what was found, and its cursor goes on from there.
 
+use std::borrow::Cow;
+
 use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::{Arguments, AssertSqlSafe, Row};
 
@@ -205,7 +207,7 @@ impl Statement {
             narrow.add("e.entity_type = ?", entity.kind.as_bytes());
             match &entity.id {
                 Some(id) => narrow.add("e.entity_id = ?", id.as_bytes()),
-                None => narrow.text.push("e.entity_id IS NULL"),
+                None => narrow.text.push("e.entity_id IS NULL".into()),
             }
         }
         if let Some(actor) = &filter.actor {
@@ -222,6 +224,9 @@ impl Statement {
             index = if decides { "annals_events_tenant" } else { index };
             let conditions = if decides { &mut narrow } else { &mut through };
             conditions.add("e.tenant = ?", tenant.as_bytes());
+        }
+        if let Some(tenants) = &filter.tenants {
+            through.add_any("e.tenant", tenants.iter().map(String::as_bytes));
         }
         let rest = [
             ("e.entity_type = ?", filter.entity_type.as_deref()),
@@ -294,14 +299,24 @@ impl Statement {
 /// Conditions and their values, which belong together by their order.
 #[derive(Default)]
 struct Conditions {
-    text: Vec<&'static str>,
+    text: Vec<Cow<'static, str>>,
     values: Vec<Value>,
 }
 
 impl Conditions {
     fn add(&mut self, condition: &'static str, value: impl Into<Value>) {
-        self.text.push(condition);
+        self.text.push(condition.into());
         self.values.push(value.into());
+    }
+
+    /// That a column has one of these values; none are no row's.
+    fn add_any(&mut self, column: &str, values: impl Iterator<Item = impl Into<Value>>) {
+        let before = self.values.len();
+        self.values.extend(values.map(Into::into));
+        self.text.push(match self.values.len() - before {
+            0 => "FALSE".into(),
+            values => format!("{column} IN ({})", vec!["?"; values].join(", ")).into(),
+        });
     }
 }
 

@@ -216,6 +216,10 @@ impl Statement {
             let condition = format!("e.tenant = {}", values.add(tenant.clone())?);
             if decided.is_none() { &mut narrow } else { &mut through }.push(condition);
         }
+        if let Some(tenants) = &filter.tenants {
+            let tenants: Vec<String> = tenants.iter().cloned().collect();
+            through.push(format!("e.tenant = ANY ({})", values.add(tenants)?));
+        }
         let outcome = filter.outcome.map(|outcome| outcome.as_str().to_owned());
         let rest = [
             ("entity_type", filter.entity_type.clone()),

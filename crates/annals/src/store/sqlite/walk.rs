@@ -71,6 +71,7 @@ impl Walk {
             ":actor_kind": actor.and_then(|actor| actor.kind.as_deref()),
             ":actor_id": actor.map(|actor| &*actor.id),
             ":tenant": filter.tenant,
+            ":tenants": filter.tenants.as_ref().map(|tenants| serde_json::json!(tenants).to_string()),
             ":action": filter.action,
             ":outcome": filter.outcome.map(crate::Outcome::as_str),
             ":request": filter.request,
@@ -124,6 +125,7 @@ fn sql(filter: &Filter, order: Order) -> String {
          AND (:actor_kind IS NULL OR actor_type = :actor_kind) \
          AND (:actor_id IS NULL OR actor_id = :actor_id) \
          AND (:tenant IS NULL OR tenant = :tenant) \
+         AND (:tenants IS NULL OR tenant IN (SELECT value FROM json_each(:tenants))) \
          AND (:action IS NULL OR action = :action) \
          AND (:outcome IS NULL OR outcome = :outcome) \
          AND (:request IS NULL OR request_id = :request) \
