@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use annals::access::{AccessKey, Keyring};
+use annals::access::{AccessKey, Keyring, Known};
 use annals::config::{
     ACCESS_KEY, Config, ConfigFile, EnvFile, LOG_KEY, MASTER_KEY, Patterns, REDACT_KEY, Sources,
 };
@@ -17,7 +17,7 @@ use annals::transport::{self, Transport};
 use annals::url::without_secrets;
 use annals::worker::{Worker, WorkerOptions};
 use annals::{Audit, AuditOptions, Delivery};
-use annals_server::Watched;
+use annals_server::{Reading, Server, Watched};
 
 use crate::args::Cli;
 use crate::failure::Failure;
@@ -256,6 +256,44 @@ impl Session {
             Some(url) => store::open_existing(url).await?,
         };
         Ok(Some(Opener::new(keeper, master)?))
+    }
+
+    /// Lets keys in, and answers who reads this store, if it keeps keys and has a log.
+    pub(crate) fn answering(
+        &self,
+        server: Server,
+        transports: &[Arc<dyn Transport>],
+        store: Option<Arc<dyn Store>>,
+    ) -> Result<Server, Failure> {
+        let open_ingest = self.config.access.open_ingest;
+        let Some(store) = store else {
+            if open_ingest {
+                return Ok(server);
+            }
+            let shown = shown_url(&self.config.store);
+            return Err(Failure::usage(format!(
+                "access.ingest wants keys, and {shown} keeps none"
+            ))
+            .hint(
+                "use a store in SQLite, PostgreSQL or MariaDB, or access.ingest = \"loopback\"",
+            ));
+        };
+        let keys = Arc::new(Known::new(self.keyring(Arc::clone(&store))?));
+        let retention = &self.config.retention;
+        let reading = Reading::new(store)
+            .transports(transports)
+            .witnesses(self.witness_keys()?)
+            .retention(retention.policy.clone(), retention.archive.is_some());
+        Ok(server.keys(keys, open_ingest).reading(reading))
+    }
+
+    /// The store, for a server: what is there already needs no rights to make it, and one
+    /// that is away is waited for.
+    pub(crate) async fn store_to_serve(&self) -> Result<Option<Arc<dyn Store>>, Failure> {
+        match self.readable_store().await {
+            Ok(Ok(store)) => Ok(Some(store)),
+            _ => self.store_with_log().await,
+        }
     }
 
     /// The keys of applications that may use the servers of this store.

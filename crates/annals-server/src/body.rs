@@ -7,6 +7,7 @@
 use std::fmt;
 
 use annals::Event;
+use annals::event::Writer;
 use serde::Deserializer;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -67,6 +68,14 @@ impl Piece<'_> {
     /// # Errors
     /// Why it is refused, in one line.
     pub fn accept(self) -> Result<Event, String> {
+        self.accept_from(Writer::default())
+    }
+
+    /// As [`Self::accept`], from somebody who may not write as everybody.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub fn accept_from(self, writer: Writer<'_>) -> Result<Event, String> {
         let text = match self {
             Self::Text(text) => text,
             Self::NotUtf8(at) => return Err(format!("not UTF-8 at byte {at}")),
@@ -75,7 +84,7 @@ impl Piece<'_> {
             let limit = annals::event::MAX_EVENT_BYTES;
             return Err(format!("{} bytes; an event has at most {limit}", text.len()));
         }
-        match annals::event::accept(text) {
+        match annals::event::accept_from(text, writer) {
             Ok(accepted) => Ok(accepted.event),
             Err(fault) => Err(shorten(fault.to_string())),
         }

@@ -8,15 +8,20 @@ use std::sync::Arc;
 use annals::redact::Redactor;
 use annals::{Audit, Error, ErrorKind, Event, EventId};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::access::CallerOf;
+use crate::api::NewEvents;
 use crate::body::{self, BodyFault, Format};
 use crate::limits::Limits;
-use crate::problem::Problem;
+use crate::problem::{Problem, Wrong};
 use encoding::Encoding;
 
 /// Bytes of a request's events that wait for the transport at a time, so that a
@@ -37,16 +42,22 @@ pub(crate) struct Ingest {
 }
 
 /// What became of each event of a request.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct Report {
+    /// Events that were taken.
     accepted: usize,
+    /// Those that were not.
     rejected: Vec<Rejected>,
+    /// The id of each event, in the order of the request; null of one that was refused.
+    #[schema(value_type = Vec<Option<String>>)]
     ids: Vec<Option<Id>>,
 }
 
-#[derive(Debug, Serialize)]
-struct Rejected {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Rejected {
+    /// Its place in the request, from 0.
     index: usize,
+    /// Why.
     reason: String,
 }
 
@@ -138,9 +149,35 @@ fn unavailable(error: &Error) -> Problem {
     Problem::retry_after(detail, RETRY_SECONDS)
 }
 
-/// Takes the events of a request.
+/// The route, and what it is described as.
+pub(crate) fn routes(ingest: Arc<Ingest>) -> OpenApiRouter {
+    described().with_state(ingest)
+}
+
+/// The route without where events go.
+pub(crate) fn described() -> OpenApiRouter<Arc<Ingest>> {
+    OpenApiRouter::new().routes(routes!(ingest))
+}
+
+/// Send events in
+///
+/// Each event is taken or refused on its own. 202 means that every event that was taken is
+/// durable. One that its sender named, by a UUIDv7 or by a `source_id` with `occurred_at`,
+/// may be sent again.
+#[utoipa::path(
+    post,
+    path = "/v1/events",
+    tag = "events",
+    request_body(content((NewEvents = "application/json"), (String = "application/x-ndjson")), description = "One event, an array of them, or one a line; plain, gzip or zstd"),
+    security(("key" = ["ingest"])),
+    responses(
+        (status = 202, description = "What was taken is durable", body = Report),
+        Wrong,
+    )
+)]
 pub(crate) async fn ingest(
     State(ingest): State<Arc<Ingest>>,
+    CallerOf(caller): CallerOf,
     request: Request,
 ) -> Result<Response, Problem> {
     let format = format_of(request.headers()).map_err(Problem::closing)?;
@@ -155,7 +192,7 @@ pub(crate) async fn ingest(
         let redactor = &ingest.redactor;
         let pieces = body::split(&body, format, limits.events)?;
         let accept = |piece: body::Piece<'_>| {
-            let event = piece.accept();
+            let event = piece.accept_from(caller.writer());
             let event = match redactor {
                 Some(redactor) => event.and_then(|event| redactor.event(event)),
                 None => event,
@@ -189,13 +226,6 @@ impl From<BodyFault> for Problem {
         };
         Self::new(status, fault.to_string())
     }
-}
-
-/// Answers every other method.
-pub(crate) async fn post_only() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "events are sent here with POST")
-        .header(header::ALLOW, HeaderValue::from_static("POST"))
-        .closing()
 }
 
 fn format_of(headers: &HeaderMap) -> Result<Format, Problem> {

@@ -54,15 +54,20 @@
 //!
 //! [`Server::bind_witness`] serves a witness instead, at any address.
 
+mod access;
+mod api;
 pub mod body;
 mod guard;
 mod ingest;
 mod limits;
 mod metrics;
 mod problem;
+mod request_id;
+mod sent;
 mod server;
 mod witness;
 
+pub use api::{Reading, openapi};
 pub use limits::Limits;
 pub use metrics::Watched;
 pub use server::Server;

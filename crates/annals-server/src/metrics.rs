@@ -20,14 +20,14 @@ use annals::transport::Transport;
 use annals::url::without_secrets;
 use annals::worker::Gauge;
 use annals::{Audit, Error, ErrorKind, Result};
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use seen::{Looked, Seen, Stored};
 
@@ -130,7 +130,7 @@ async fn within<T>(url: &str, answer: impl Future<Output = Result<T>>) -> Result
 
 /// What is watched, and what was seen last and when.
 #[derive(Debug)]
-struct Watching {
+pub(crate) struct Watching {
     watched: Watched,
     last: Mutex<Option<(Instant, Arc<Seen>)>>,
 }
@@ -150,12 +150,25 @@ impl Watching {
     }
 }
 
-/// The routes.
-pub(crate) fn routes(watched: Watched) -> Router {
+/// The routes, and what they are described as.
+pub(crate) fn routes(watched: Watched) -> OpenApiRouter {
     let watching = Arc::new(Watching { watched, last: Mutex::default() });
-    Router::new().route("/metrics", get(metrics)).route("/readyz", get(readyz)).with_state(watching)
+    described().with_state(watching)
 }
 
+/// The routes without what they watch.
+pub(crate) fn described() -> OpenApiRouter<Arc<Watching>> {
+    OpenApiRouter::new().routes(routes!(metrics)).routes(routes!(readyz))
+}
+
+/// Read figures for Prometheus
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "watching",
+    security(()),
+    responses((status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text"))
+)]
 async fn metrics(State(watching): State<Arc<Watching>>) -> Response {
     match watching.seen().await.text() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
@@ -166,7 +179,16 @@ async fn metrics(State(watching): State<Arc<Watching>>) -> Response {
     }
 }
 
-/// Whether this process can do its work now; and why not, or what is amiss all the same.
+/// Ask whether this process can do its work
+///
+/// Says in lines why not, or what is amiss all the same.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "watching",
+    security(()),
+    responses((status = 200, description = "It can", body = String, content_type = "text/plain"), (status = 503, description = "It cannot", body = String, content_type = "text/plain"))
+)]
 async fn readyz(State(watching): State<Arc<Watching>>) -> Response {
     let seen = watching.seen().await;
     let amiss: String = seen.amiss().iter().map(|line| format!("{line}\n")).collect();

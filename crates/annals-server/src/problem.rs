@@ -1,8 +1,12 @@
 //! Answers that say what is wrong (RFC 9457).
 
+use std::collections::BTreeMap;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::openapi::{Content, Ref, RefOr, Response as ApiResponse, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::ingest::Report;
 
@@ -16,12 +20,19 @@ pub(crate) struct Problem {
     report: Option<Report>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// What is wrong (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Body<'a> {
+    /// What kind of problem it is, in the words of HTTP.
     title: &'a str,
+    /// The status of the answer.
     status: u16,
+    /// What is wrong, for people.
     detail: &'a str,
+    /// Of events that were sent in: what became of each.
     #[serde(flatten)]
+    #[schema(value_type = Option<Report>, inline)]
     report: Option<&'a Report>,
 }
 
@@ -47,6 +58,10 @@ impl Problem {
         self.header(header::CONNECTION, HeaderValue::from_static("close"))
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     pub(crate) fn report(mut self, report: Report) -> Self {
         self.report = Some(report);
         self
@@ -70,3 +85,25 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+/// What every operation may answer that says what is wrong.
+pub(crate) struct Wrong;
+
+impl IntoResponses for Wrong {
+    fn responses() -> BTreeMap<String, RefOr<ApiResponse>> {
+        let body = || Content::new(Some(Ref::from_schema_name("Problem")));
+        let answer = |what: &str| {
+            let answer = ResponseBuilder::new().description(what);
+            RefOr::from(answer.content("application/problem+json", body()).build())
+        };
+        let wrong = [
+            ("4XX", "What is wrong with the request"),
+            ("500", "What is stored is damaged"),
+            ("503", "The store or the queue is away, or the server is busy; see Retry-After"),
+        ];
+        wrong.into_iter().map(|(status, what)| (status.to_owned(), answer(what))).collect()
+    }
+}
+
+/// What describes a problem.
+pub(crate) type Described = Body<'static>;

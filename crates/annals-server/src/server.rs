@@ -6,46 +6,77 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use annals::access::Known;
 use annals::proof::Witness;
 use annals::redact::Redactor;
 use annals::{Audit, AuditOptions, Delivery, Error, ErrorKind, Result, WhenFull};
 use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::http::{StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+use tower_service::Service;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::access::{Access, Door, LOOK_EVERY, LOOK_TIME, Needs, Trail, admit};
+use crate::api::{self, Reading};
 use crate::guard::guard;
 use crate::ingest::{self, Ingest};
 use crate::limits::Limits;
 use crate::metrics::{self, Watched};
 use crate::problem::Problem;
-use crate::witness;
+use crate::{request_id, witness};
 
 /// How long to wait after the system could not accept a connection, as when it
 /// has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves HTTP: events in, on loopback, or a witness.
+/// Serves HTTP: events in, on loopback, what is read of them, or a witness.
 ///
-/// Until there are keys, whoever reaches the socket may write into the trail, so
-/// [`Server::bind`] takes loopback addresses only. A web page that is open on this machine
-/// reaches loopback too; it is refused by its Host, Origin and Sec-Fetch-Site
-/// headers, and by the content type.
+/// A web page that is open on this machine reaches loopback too; it is refused by its Host,
+/// Origin and Sec-Fetch-Site headers, and by the content type.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    app: Router,
-    /// Whether web pages and other names are kept out.
-    guarded: bool,
+    serves: Serves,
     limits: Limits,
+    /// Whether it was told to stop.
+    stopping: watch::Sender<bool>,
 }
+
+/// What it serves.
+#[derive(Debug)]
+enum Serves {
+    /// What a key, or loopback, lets in.
+    Guarded(Box<Guarded>),
+    /// What is for everybody.
+    Public(Router),
+}
+
+#[derive(Debug, Default)]
+struct Guarded {
+    ingest: Option<Arc<Ingest>>,
+    audit: Option<Audit>,
+    watched: Option<Watched>,
+    reading: Option<Reading>,
+    keys: Option<Arc<Known>>,
+    /// Whether programs of this machine may send events in without a key.
+    open_ingest: bool,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 impl Server {
     /// The options that suit a handle for a server: strict, and failing when its
@@ -62,7 +93,8 @@ impl Server {
 
     /// Binds `address`, for events that go to `audit` (see
     /// [`Server::audit_options`]). The caller shuts `audit` down after
-    /// [`Server::run`] has returned.
+    /// [`Server::run`] has returned. Without [`Server::keys`] programs of this machine may
+    /// send events in, and nobody else anything.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] for an address that others can reach,
@@ -81,13 +113,11 @@ impl Server {
         limits: Limits,
         redactor: Option<Arc<Redactor>>,
     ) -> Result<Self> {
-        refuse_strangers(address, "write events")?;
-        let (listener, address) = listen(address).await?;
-        let ingest = Arc::new(Ingest::new(audit, limits.clone(), redactor));
-        let routes = Router::new()
-            .route("/v1/events", post(ingest::ingest).fallback(ingest::post_only))
-            .with_state(ingest);
-        Ok(Self { listener, address, app: app(routes), guarded: true, limits })
+        refuse_strangers(address)?;
+        let ingest = Some(Arc::new(Ingest::new(audit.clone(), limits.clone(), redactor)));
+        let audit = Some(audit);
+        let guarded = Guarded { ingest, audit, open_ingest: true, ..Guarded::default() };
+        Self::listen(address, Serves::Guarded(Box::new(guarded)), limits).await
     }
 
     /// Binds `address` for `/metrics`, `/livez` and `/readyz` alone.
@@ -95,17 +125,9 @@ impl Server {
     /// # Errors
     /// As [`Server::bind`].
     pub async fn bind_metrics(address: SocketAddr, watched: Watched) -> Result<Self> {
-        refuse_strangers(address, "read how the trail keeps up")?;
-        let (listener, address) = listen(address).await?;
-        let (app, limits) = (app(metrics::routes(watched)), Limits::default());
-        Ok(Self { listener, address, app, guarded: true, limits })
-    }
-
-    /// Answers `/metrics` and `/readyz` too.
-    #[must_use]
-    pub fn watching(mut self, watched: Watched) -> Self {
-        self.app = self.app.merge(metrics::routes(watched));
-        self
+        refuse_strangers(address)?;
+        let guarded = Guarded { watched: Some(watched), ..Guarded::default() };
+        Self::listen(address, Serves::Guarded(Box::new(guarded)), Limits::default()).await
     }
 
     /// Binds `address` for a witness. It may be one that others reach: what a witness does
@@ -118,9 +140,39 @@ impl Server {
         witness: Arc<Witness>,
         limits: Limits,
     ) -> Result<Self> {
+        let routes = witness::routes(witness, limits.clone()).route("/livez", get(livez));
+        Self::listen(address, Serves::Public(routes), limits).await
+    }
+
+    async fn listen(address: SocketAddr, serves: Serves, limits: Limits) -> Result<Self> {
         let (listener, address) = listen(address).await?;
-        let app = app(witness::routes(witness, limits.clone()));
-        Ok(Self { listener, address, app, guarded: false, limits })
+        Ok(Self { listener, address, serves, limits, stopping: watch::Sender::new(false) })
+    }
+
+    /// Answers `/metrics` and `/readyz` too.
+    #[must_use]
+    pub fn watching(self, watched: Watched) -> Self {
+        self.with(|guarded| guarded.watched = Some(watched))
+    }
+
+    /// Lets in whoever shows one of these keys, each look at them two seconds after the last.
+    /// `open_ingest` says whether programs of this machine may send events in without one.
+    #[must_use]
+    pub fn keys(self, keys: Arc<Known>, open_ingest: bool) -> Self {
+        self.with(|guarded| (guarded.keys, guarded.open_ingest) = (Some(keys), open_ingest))
+    }
+
+    /// Answers who reads the trail, and who looks after it; that needs [`Server::keys`].
+    #[must_use]
+    pub fn reading(self, reading: Reading) -> Self {
+        self.with(|guarded| guarded.reading = Some(reading))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Guarded)) -> Self {
+        if let Serves::Guarded(guarded) = &mut self.serves {
+            change(guarded);
+        }
+        self
     }
 
     /// The address that it is bound to, with the port that the system chose if it
@@ -136,13 +188,11 @@ impl Server {
     /// # Errors
     /// None today; what concerns one connection is logged.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let (stopping, told) = watch::channel(false);
+        let told = self.stopping.subscribe();
         let room = Arc::new(Semaphore::new(self.limits.connections));
         let mut connections = JoinSet::new();
-        let app = match self.guarded {
-            true => self.app.layer(axum::middleware::from_fn_with_state(self.address, guard)),
-            false => self.app,
-        };
+        let looking = self.look_for_keys();
+        let app = self.serves.app(self.address, &self.stopping);
         let mut stop = pin!(stop);
         loop {
             let accepted = async {
@@ -154,8 +204,10 @@ impl Server {
                 () = &mut stop => break,
                 Some(_) = connections.join_next() => {}
                 (place, accepted) = accepted => match accepted {
-                    Ok((stream, _)) => {
-                        let work = connection(stream, app.clone(), self.limits.head_time, told.clone());
+                    Ok((stream, peer)) => {
+                        let (app, peer) = (app.clone(), Peer(peer));
+                        let head_time = self.limits.head_time;
+                        let work = connection(stream, peer, app, head_time, told.clone());
                         connections.spawn(async move {
                             work.await;
                             drop(place);
@@ -169,7 +221,7 @@ impl Server {
             }
         }
         drop(self.listener);
-        stopping.send_replace(true);
+        self.stopping.send_replace(true);
         let all = async { while connections.join_next().await.is_some() {} };
         if timeout(self.limits.stop_time, all).await.is_err() {
             tracing::warn!(
@@ -177,17 +229,108 @@ impl Server {
                 "closing connections that did not finish in time"
             );
         }
+        if let Some(looking) = looking {
+            looking.abort();
+        }
         Ok(())
+    }
+
+    /// Looks for keys that were made, changed or revoked, until it is ended.
+    fn look_for_keys(&self) -> Option<JoinHandle<()>> {
+        let Serves::Guarded(guarded) = &self.serves else { return None };
+        let known = Arc::clone(guarded.keys.as_ref()?);
+        Some(tokio::spawn(async move {
+            let mut away = false;
+            loop {
+                let looked = timeout(LOOK_TIME, known.refresh()).await;
+                let seen = matches!(looked, Ok(Ok(())));
+                if !seen && !away {
+                    let error = looked.ok().and_then(Result::err).map(|error| error.to_string());
+                    let error = error.unwrap_or_else(|| "no answer in time".to_owned());
+                    tracing::warn!(
+                        error,
+                        "cannot look for keys; those that are known go on working"
+                    );
+                }
+                away = !seen;
+                sleep(LOOK_EVERY).await;
+            }
+        }))
     }
 }
 
+impl Serves {
+    /// The routes, and what stands before them.
+    fn app(self, address: SocketAddr, stopping: &watch::Sender<bool>) -> Router {
+        let guarded = match self {
+            Self::Guarded(guarded) => guarded,
+            Self::Public(routes) => return routes.fallback(nothing_here),
+        };
+        let Guarded { ingest, audit, watched, reading, keys, open_ingest } = *guarded;
+        let mut routes = described();
+        if let Some(ingest) = ingest {
+            routes = routes.merge(ingest::routes(ingest));
+        }
+        if let Some(reading) = reading {
+            routes = routes.merge(api::routes(reading, stopping.subscribe()));
+        }
+        if let Some(watched) = watched {
+            routes = routes.merge(metrics::routes(watched));
+        }
+        let (routes, description) = api::document(routes);
+        let access = Access {
+            door: Door::new(keys, open_ingest),
+            needs: Needs::described_by(&description),
+            trail: Trail::new(audit),
+        };
+        routes
+            .route_layer(from_fn_with_state(Arc::new(access), admit))
+            .fallback(nothing_here)
+            .layer(from_fn(api::etag))
+            .layer(from_fn_with_state(address, guard))
+            .layer(from_fn(request_id::name))
+    }
+}
+
+/// What every server answers.
+pub(crate) fn described<S: Clone + Send + Sync + 'static>() -> OpenApiRouter<S> {
+    OpenApiRouter::new().routes(routes!(livez)).routes(routes!(description))
+}
+
+/// Ask whether this process serves
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "watching",
+    security(()),
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain"))
+)]
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Read this description
+#[utoipa::path(
+    get,
+    path = "/v1/openapi.json",
+    tag = "watching",
+    security(()),
+    responses((status = 200, description = "OpenAPI 3.1", body = Object))
+)]
+async fn description() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], api::openapi()).into_response()
+}
+
+async fn nothing_here() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing here")
+}
+
 /// Refuses an address that others can reach.
-fn refuse_strangers(address: SocketAddr, could: &str) -> Result<()> {
+fn refuse_strangers(address: SocketAddr) -> Result<()> {
     if address.ip().to_canonical().is_loopback() {
         return Ok(());
     }
-    let found =
-        format!("not a loopback address: without keys, everyone who reaches it could {could}");
+    let found = "not a loopback address: without TLS, everyone on the way would read its keys";
     Err(Error::new(ErrorKind::Usage, format!("listen on {address}"), found)
         .hint(format!("use 127.0.0.1:{}", address.port())))
 }
@@ -207,25 +350,23 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-/// The routes, and what every server answers.
-fn app(routes: Router) -> Router {
-    routes
-        .route("/livez", get(|| async { "ok\n" }))
-        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here") })
-}
-
 /// Serves one connection until either side closes it; once told to stop, until
 /// the request in flight is answered.
 async fn connection(
     stream: TcpStream,
+    peer: Peer,
     app: Router,
     head_time: Duration,
     mut told: watch::Receiver<bool>,
 ) {
+    let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        app.clone().call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_time)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        .serve_connection(TokioIo::new(stream), answer);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

@@ -22,13 +22,13 @@ pub use keyring::{Keyring, Listed, MAX_KEYS};
 pub use known::{Known, Refused};
 
 /// The action of the event that tells that a key was made.
-pub const KEY_CREATED: &str = "annals.key_created";
+pub const KEY_CREATED: &str = "annals.key.created";
 
 /// The action of the event that tells that a key is being replaced by another.
-pub const KEY_ROTATED: &str = "annals.key_rotated";
+pub const KEY_ROTATED: &str = "annals.key.rotated";
 
 /// The action of the event that tells that a key was revoked.
-pub const KEY_REVOKED: &str = "annals.key_revoked";
+pub const KEY_REVOKED: &str = "annals.key.revoked";
 
 /// The tenant of events about who used the server: for auditors, and no application's.
 pub const TENANT: &str = "annals";

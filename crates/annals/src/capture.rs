@@ -229,6 +229,21 @@ impl Audit {
         })
     }
 
+    /// Records an event of Annals itself, such as who read the trail. Applications have no
+    /// use for it: what begins with `annals.` is not theirs to say.
+    #[cfg(feature = "access")]
+    #[doc(hidden)]
+    pub fn record_system(&self, event: &Event, delivery: Delivery) -> Receipt {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            let stamp = Stamp { system: true, ..self.stamp(None) };
+            match event::encode(event, stamp, scratch) {
+                Ok(split) => self.buffer.push(event.id, scratch, Some(split), delivery),
+                Err(fault) => self.refuse(fault),
+            }
+        })
+    }
+
     /// Records that an entity came into being, with all its values.
     pub fn created<T: Auditable + ?Sized>(&self, value: &T) -> Receipt {
         self.record_built(Event::created(value).map(Some))

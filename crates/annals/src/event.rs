@@ -23,7 +23,7 @@ use std::str::FromStr;
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) use accept::accept_waiting;
-pub use accept::{Accepted, accept};
+pub use accept::{Accepted, Writer, accept, accept_from};
 pub use codec::Defaults;
 #[cfg(feature = "file")]
 pub(crate) use codec::peek_id;

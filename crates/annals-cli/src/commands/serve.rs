@@ -1,4 +1,4 @@
-//! `annals serve`: events come in over HTTP, into the queue.
+//! `annals serve`: events come in over HTTP, into the queue, and the store is read.
 
 use std::time::Duration;
 
@@ -37,7 +37,9 @@ impl Serve {
         session.refuse_memory()?;
         let signals = Signals::listen()?;
         let (server, audit) = bind(session).await?;
-        let watched = session.watched(&session.transports().await?, None)?;
+        let (transports, store) = (session.transports().await?, session.store_to_serve().await?);
+        let watched = session.watched(&transports, store.clone())?;
+        let server = session.answering(server, &transports, store)?;
         let server = server.watching(watched.capture(audit.clone()));
         tell(session, &server)?;
         session.out.note("events go into the queue; `annals work` moves them to the store");

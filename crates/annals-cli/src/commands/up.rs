@@ -55,7 +55,8 @@ impl Up {
         let worker = session.reading(worker, &transports);
         let keeper = session.keeper(store.as_ref())?;
         let signer = store.clone().map(|store| session.signer_of(store)).transpose()?;
-        let watched = session.watched(&transports, store)?;
+        let watched = session.watched(&transports, store.clone())?;
+        let server = session.answering(server, &transports, store)?;
         let server = server.watching(watched.capture(audit.clone()).worker(worker.gauge()));
         tell(session, &server)?;
         let (worker_stop, gauge) = (worker.stop_handle(), worker.gauge());

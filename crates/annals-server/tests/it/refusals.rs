@@ -85,7 +85,7 @@ async fn only_loopback_is_bound() {
         let bound = Server::bind(address.parse().unwrap(), audit.clone(), Limits::default()).await;
         let error = bound.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
-        assert!(error.to_string().contains("not a loopback address: without keys"), "{error}");
+        assert!(error.to_string().contains("not a loopback address: without TLS"), "{error}");
     }
     let one = Server::bind("127.0.0.1:0".parse().unwrap(), audit.clone(), Limits::default())
         .await

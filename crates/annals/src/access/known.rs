@@ -71,6 +71,14 @@ impl Known {
         Ok(())
     }
 
+    /// Whether a key that was let in would be let in still.
+    #[must_use]
+    pub fn still_admits(&self, key: &ApiKey, now: Timestamp) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let known = keys.by_id.get(&key.id);
+        known.is_some_and(|known| known.works_at(now) && known.grant == key.grant)
+    }
+
     /// The key that somebody shows.
     ///
     /// # Errors

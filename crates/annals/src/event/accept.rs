@@ -6,6 +6,7 @@
 //! same bytes.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -35,23 +36,46 @@ pub struct Accepted {
 /// Names every field that is missing, unknown, of the wrong type, too long or
 /// not allowed.
 pub fn accept(text: &str) -> Result<Accepted, EventFault> {
-    read(text, None)
+    read(text, None, Writer::default())
+}
+
+/// Whoever sends an event, and as whom it may write.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Writer<'a> {
+    /// The tenants it writes for, if it is bound to some. An event without one is of the only
+    /// one.
+    pub tenants: Option<&'a BTreeSet<String>>,
+    /// The source that its events have, if it is bound to one.
+    pub source: Option<&'a str>,
+}
+
+/// As [`accept`], of an event that somebody sends who may not write as everybody: what
+/// tenant and source it is of is settled before its id is derived of them.
+///
+/// # Errors
+/// As [`accept`]; also for an event of another tenant or source.
+pub fn accept_from(text: &str, writer: Writer<'_>) -> Result<Accepted, EventFault> {
+    read(text, None, writer)
 }
 
 /// As [`accept`], of an event that waited under `id`: if it bears none of its own
 /// it is of that id and of its time, however often it is read.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) fn accept_waiting(text: &str, id: EventId) -> Result<Event, EventFault> {
-    read(text, Some(id)).map(|accepted| accepted.event)
+    read(text, Some(id), Writer::default()).map(|accepted| accepted.event)
 }
 
-fn read(text: &str, waited_as: Option<EventId>) -> Result<Accepted, EventFault> {
+fn read(
+    text: &str,
+    waited_as: Option<EventId>,
+    writer: Writer<'_>,
+) -> Result<Accepted, EventFault> {
     let whole = |fault: json::JsonFault| EventFault::single(fault.path, fault.what);
     let mut compact = String::with_capacity(text.len().min(super::MAX_EVENT_BYTES));
     let mut found = Vec::new();
     json::compact(text, &mut compact, &mut found).map_err(whole)?;
     let object = Object::from_checked(compact).map_err(whole)?;
-    let mut read = Reader { faults: Vec::new(), waited_as };
+    let mut read = Reader { faults: Vec::new(), waited_as, writer };
     read.faults.extend(found.into_iter().map(|fault| (fault.path, fault.what)));
     let accepted = read.event(&object);
     // The encoder's own checks (lengths, reserved names) belong to the answer,
@@ -73,13 +97,14 @@ fn covers(known: &str, field: &str) -> bool {
     field.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-struct Reader {
+struct Reader<'a> {
     faults: Vec<(String, String)>,
     /// The id of an event that brings none.
     waited_as: Option<EventId>,
+    writer: Writer<'a>,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn fault(&mut self, field: &str, what: impl Into<String>) {
         self.faults.push((field.to_owned(), what.into()));
     }
@@ -143,8 +168,37 @@ impl Reader {
         if let Some(outcome) = outcome {
             event.outcome = self.parsed::<Outcome>("outcome", &outcome).unwrap_or_default();
         }
+        self.bind(&mut event);
         let idempotent = self.identify(&mut event, id.as_ref(), occurred_at);
         Accepted { event, idempotent }
+    }
+
+    /// Settles as whom the sender writes.
+    fn bind(&mut self, event: &mut Event) {
+        let Writer { tenants, source } = self.writer;
+        if let Some(tenants) = tenants {
+            match &event.tenant {
+                Some(tenant) if tenants.contains(&**tenant) => {}
+                Some(tenant) => {
+                    let tenant = json::abbreviate(tenant);
+                    self.fault("tenant", format!("this key does not write for {tenant}"));
+                }
+                None if tenants.len() == 1 => {
+                    event.tenant = tenants.first().map(|only| only.clone().into());
+                }
+                None => self.fault("tenant", "missing; this key writes for several, name one"),
+            }
+        }
+        if let Some(own) = source {
+            match &event.source {
+                None => event.source = Some(own.to_owned().into()),
+                Some(given) if *given == own => {}
+                Some(given) => {
+                    let given = json::abbreviate(given);
+                    self.fault("source", format!("this key does not write as {given}"));
+                }
+            }
+        }
     }
 
     /// Settles id, time and source id; answers whether the sender named the event.

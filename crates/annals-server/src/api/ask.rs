@@ -1,0 +1,164 @@
+//! What a request's query asks for.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use annals::query::{Cursor, Filter, Query};
+use annals::{Entity, Timestamp};
+use axum::extract::FromRequestParts;
+use axum::extract::rejection::QueryRejection;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use utoipa::IntoParams;
+
+use crate::access::Caller;
+use crate::problem::Problem;
+
+/// Events of a page, unless it is said.
+const PAGE: usize = 50;
+
+/// Events of a page, at most.
+pub(crate) const MAX_PAGE: usize = 1_000;
+
+/// Which events: each condition that is given must hold.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the fields are what is described")]
+pub(crate) struct Filters {
+    /// Of this entity: `TYPE:ID`, or `TYPE` for one without an id.
+    #[param(example = "product:42")]
+    entity: Option<String>,
+    /// Of entities of this type.
+    #[param(example = "product")]
+    entity_type: Option<String>,
+    /// By this actor: `ID` or `TYPE:ID`.
+    #[param(example = "user:7")]
+    actor: Option<String>,
+    /// With this action.
+    #[param(example = "updated")]
+    action: Option<String>,
+    /// That went this way: `success`, `failure` or `denied`.
+    outcome: Option<String>,
+    /// Of this tenant.
+    tenant: Option<String>,
+    /// That changed this field.
+    changed: Option<String>,
+    /// Caused by this request.
+    request: Option<String>,
+    /// From this time on, RFC 3339.
+    #[param(example = "2026-11-01T00:00:00Z")]
+    since: Option<String>,
+    /// Before this time, RFC 3339.
+    until: Option<String>,
+}
+
+/// Which page of the events.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the fields are what is described")]
+pub(crate) struct Paging {
+    /// `newest` (as people read) or `oldest` first.
+    order: Option<String>,
+    /// Events of a page, 1 to 1,000; 50 unless it is said.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u16>,
+    /// Where the page before ended: its `next`, with the same filters.
+    cursor: Option<String>,
+}
+
+/// The parameters that a request gives, each once.
+#[derive(Debug)]
+pub(crate) struct Ask(BTreeMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Ask {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let pairs = axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state);
+        let pairs = pairs.await.map_err(|error: QueryRejection| wrong(error.body_text()))?;
+        let mut asked = BTreeMap::new();
+        for (name, value) in pairs.0 {
+            let twice = format!("{name} is given twice");
+            if value.contains('\0') {
+                return Err(wrong(format!("{name}: a NUL is in no event")));
+            }
+            if asked.insert(name, value).is_some() {
+                return Err(wrong(twice));
+            }
+        }
+        Ok(Self(asked))
+    }
+}
+
+pub(crate) fn wrong(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+impl Ask {
+    /// Refuses what is none of these parameters, by name.
+    pub(crate) fn only(
+        self,
+        known: &[Vec<utoipa::openapi::path::Parameter>],
+    ) -> Result<Self, Problem> {
+        let names: Vec<&str> = known.iter().flatten().map(|known| known.name.as_str()).collect();
+        match self.0.keys().find(|name| !names.contains(&name.as_str())) {
+            None => Ok(self),
+            Some(name) if names.is_empty() => Err(wrong(format!("{name:?} is no parameter here"))),
+            Some(name) => {
+                Err(wrong(format!("{name:?} is no parameter here; there are {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// A parameter, read.
+    pub(crate) fn get<T>(&self, name: &str) -> Result<Option<T>, Problem>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let read = |text: &String| text.parse().map_err(|fault| wrong(format!("{name}: {fault}")));
+        self.0.get(name).map(read).transpose()
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+
+    /// The [`Filters`], as far as the caller may see.
+    pub(crate) fn filter(&self, caller: &Caller) -> Result<Filter, Problem> {
+        let filter = Filter {
+            entity: self.get::<Entity>("entity")?,
+            entity_type: self.text("entity_type"),
+            actor: self.get("actor")?,
+            action: self.text("action"),
+            outcome: self.get("outcome")?,
+            tenant: self.text("tenant"),
+            tenants: None,
+            changed: self.text("changed"),
+            request: self.text("request"),
+            since: self.get::<Timestamp>("since")?,
+            until: self.get::<Timestamp>("until")?,
+        };
+        caller.bind(filter)
+    }
+
+    /// The [`Paging`] through what a filter lets through.
+    pub(crate) fn page(&self, filter: Filter) -> Result<Query, Problem> {
+        let limit = self.get::<usize>("limit")?.unwrap_or(PAGE);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(wrong(format!("limit: expected 1 to {MAX_PAGE}, found {limit}")));
+        }
+        let query = Query::newest(filter).limit(limit).after(self.get::<Cursor>("cursor")?);
+        match self.0.get("order").map(String::as_str) {
+            None | Some("newest") => Ok(query),
+            Some("oldest") => Ok(query.oldest_first()),
+            Some(other) => Err(wrong(format!("order: expected newest or oldest, found {other:?}"))),
+        }
+    }
+}
+
+/// The names of parameters of which a handler has this description.
+pub(crate) fn described<P: IntoParams>() -> Vec<utoipa::openapi::path::Parameter> {
+    P::into_params(|| None)
+}

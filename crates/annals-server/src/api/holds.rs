@@ -1,0 +1,179 @@
+//! `/v1/holds`: what may not be removed.
+
+use std::sync::Arc;
+
+use annals::query::ActorFilter;
+use annals::store::hold::{self, Scope};
+use annals::{Entity, EventId};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::ask::{Ask, wrong};
+use crate::access::{Caller, CallerOf, Details, other_tenant};
+use crate::problem::{Problem, Wrong};
+use crate::sent::Sent;
+
+/// A hold.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Hold {
+    /// Its id: that of the event that tells of it.
+    #[schema(format = "uuid")]
+    id: String,
+    /// Since when.
+    #[schema(format = DateTime)]
+    since: String,
+    /// Why.
+    reason: String,
+    /// Of this tenant.
+    tenant: Option<String>,
+    /// Of this entity, or of all of a type: `TYPE:ID` or `TYPE`.
+    entity: Option<String>,
+    /// By this actor: `ID` or `TYPE:ID`.
+    actor: Option<String>,
+}
+
+impl Hold {
+    fn of(hold: &hold::Hold) -> Self {
+        let Scope { tenant, entity, actor } = &hold.scope;
+        Self {
+            id: hold.id.to_string(),
+            since: hold.placed_at.to_string(),
+            reason: hold.reason.clone(),
+            tenant: tenant.clone(),
+            entity: entity.as_ref().map(ToString::to_string),
+            actor: actor.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+/// The holds that last.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Holds {
+    /// The oldest first.
+    holds: Vec<Hold>,
+}
+
+/// List what may not be removed
+#[utoipa::path(
+    get,
+    path = "/v1/holds",
+    tag = "operations",
+    security(("key" = ["operate"])),
+    responses((status = 200, description = "The holds", body = Holds), Wrong)
+)]
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    CallerOf(caller): CallerOf,
+    ask: Ask,
+) -> Result<Response, Problem> {
+    ask.only(&[])?;
+    let all = api.reading.store.holds().await?;
+    let seen = all.iter().filter(|hold| caller.sees(hold.scope.tenant.as_deref()));
+    Ok(Json(Holds { holds: seen.map(Hold::of).collect() }).into_response())
+}
+
+/// What is to be held: the events that fit all that is given, those to come among them.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewHold {
+    /// Of this tenant.
+    tenant: Option<String>,
+    /// Of this entity, or of all of a type: `TYPE:ID` or `TYPE`.
+    entity: Option<String>,
+    /// By this actor: `ID` or `TYPE:ID`.
+    actor: Option<String>,
+    /// Why, and on whose request.
+    #[schema(min_length = 1, max_length = 4096)]
+    reason: String,
+}
+
+/// Keep events from being removed by anybody
+#[utoipa::path(
+    post,
+    path = "/v1/holds",
+    tag = "operations",
+    request_body = NewHold,
+    security(("key" = ["operate"])),
+    responses((status = 201, description = "They are held", body = Hold), Wrong)
+)]
+pub(crate) async fn place(
+    State(api): State<Arc<Api>>,
+    CallerOf(caller): CallerOf,
+    ask: Ask,
+    Sent(new): Sent<NewHold>,
+) -> Result<Response, Problem> {
+    ask.only(&[])?;
+    let NewHold { tenant, entity, actor, reason } = new;
+    let scope = Scope {
+        tenant: own(&caller, tenant)?,
+        entity: read::<Entity>("entity", entity)?,
+        actor: read::<ActorFilter>("actor", actor)?,
+    };
+    let placed = hold::place(&*api.reading.store, scope, &reason, caller.actor()).await?;
+    let details = Details(json!({ "hold": placed.id.to_string() }));
+    Ok((StatusCode::CREATED, axum::Extension(details), Json(Hold::of(&placed))).into_response())
+}
+
+/// Why a hold ends.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Why {
+    /// Why, and on whose request.
+    #[schema(min_length = 1, max_length = 4096)]
+    reason: String,
+}
+
+/// End a hold: what it covered may be removed again
+#[utoipa::path(
+    post,
+    path = "/v1/holds/{id}/release",
+    tag = "operations",
+    params(("id" = String, Path, description = "The hold's id", format = "uuid")),
+    request_body = Why,
+    security(("key" = ["operate"])),
+    responses((status = 200, description = "It has ended", body = Hold), Wrong)
+)]
+pub(crate) async fn release(
+    State(api): State<Arc<Api>>,
+    CallerOf(caller): CallerOf,
+    Path(id): Path<String>,
+    ask: Ask,
+    Sent(Why { reason }): Sent<Why>,
+) -> Result<Response, Problem> {
+    ask.only(&[])?;
+    let none = || Problem::new(StatusCode::NOT_FOUND, "there is no such hold");
+    let id: EventId = id.parse().map_err(|_| none())?;
+    let all = api.reading.store.holds().await?;
+    let found = all.into_iter().find(|hold| hold.id == id).ok_or_else(none)?;
+    if !caller.sees(found.scope.tenant.as_deref()) {
+        return Err(none());
+    }
+    let released = hold::release(&*api.reading.store, id, &reason, caller.actor()).await?;
+    let details = Details(json!({ "hold": id.to_string() }));
+    Ok((axum::Extension(details), Json(Hold::of(&released))).into_response())
+}
+
+/// The tenant of a hold that the caller may place.
+fn own(caller: &Caller, tenant: Option<String>) -> Result<Option<String>, Problem> {
+    match (caller.bound(), tenant) {
+        (None, tenant) => Ok(tenant),
+        (Some(tenants), Some(tenant)) if tenants.contains(&tenant) => Ok(Some(tenant)),
+        (Some(_), Some(tenant)) => Err(other_tenant(&tenant)),
+        (Some(tenants), None) if tenants.len() == 1 => Ok(tenants.first().cloned()),
+        (Some(_), None) => Err(wrong("tenant: this key is for several, name one")),
+    }
+}
+
+fn read<T>(name: &str, text: Option<String>) -> Result<Option<T>, Problem>
+where
+    T: std::str::FromStr<Err = String>,
+{
+    let read = |text: String| text.parse().map_err(|fault| wrong(format!("{name}: {fault}")));
+    text.map(read).transpose()
+}
