@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use annals::query::{Cursor, Filter, Query};
 use annals::{Entity, Timestamp};
-use axum::extract::FromRequestParts;
 use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use utoipa::IntoParams;
@@ -70,6 +70,19 @@ pub(crate) struct Paging {
 /// The parameters that a request gives, each once.
 #[derive(Debug)]
 pub(crate) struct Ask(BTreeMap<String, String>);
+
+/// What a path names, such as an event's id.
+#[derive(Debug)]
+pub(crate) struct Named(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let named = Path::<String>::from_request_parts(parts, state).await;
+        named.map(|Path(named)| Self(named)).map_err(|error| wrong(error.body_text()))
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Ask {
     type Rejection = Problem;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use annals::query::{Filter, Query, Replay};
 use annals::{Entity, Timestamp};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::answer::{Events, page};
-use super::ask::{Ask, Paging, described, wrong};
+use super::ask::{Ask, Named, Paging, described, wrong};
 use crate::access::CallerOf;
 use crate::problem::{Problem, Wrong};
 
@@ -51,7 +51,7 @@ pub(crate) struct At {
 pub(crate) async fn history(
     State(api): State<Arc<Api>>,
     CallerOf(caller): CallerOf,
-    Path(entity): Path<String>,
+    Named(entity): Named,
     ask: Ask,
 ) -> Result<Response, Problem> {
     let ask = ask.only(&[described::<Whose>(), described::<Paging>()])?;
@@ -107,7 +107,7 @@ pub(crate) struct Touched {
 pub(crate) async fn state(
     State(api): State<Arc<Api>>,
     CallerOf(caller): CallerOf,
-    Path(entity): Path<String>,
+    Named(entity): Named,
     ask: Ask,
 ) -> Result<Response, Problem> {
     let ask = ask.only(&[described::<Whose>(), described::<At>()])?;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use annals::EventId;
 use annals::store::Record;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use super::answer::{Events, page};
-use super::ask::{Ask, Filters, Paging, described};
+use super::ask::{Ask, Filters, Named, Paging, described};
 use super::row::Row;
 use crate::access::{Caller, CallerOf};
 use crate::problem::{Problem, Wrong};
@@ -50,7 +50,7 @@ pub(crate) async fn query(
 pub(crate) async fn one(
     State(api): State<Arc<Api>>,
     CallerOf(caller): CallerOf,
-    Path(id): Path<String>,
+    Named(id): Named,
     ask: Ask,
 ) -> Result<Response, Problem> {
     ask.only(&[])?;

@@ -6,7 +6,7 @@ use annals::EventId;
 use annals::transport::{Buried, Transport, Which};
 use annals::url::without_secrets;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::ask::{Ask, described, wrong};
+use super::ask::{Ask, Named, described, wrong};
 use crate::access::{CallerOf, Details};
 use crate::problem::{Problem, Wrong};
 use crate::sent::Sent;
@@ -146,7 +146,7 @@ fn place(text: &str) -> Option<(usize, u64)> {
 pub(crate) async fn one(
     State(api): State<Arc<Api>>,
     CallerOf(caller): CallerOf,
-    Path(id): Path<String>,
+    Named(id): Named,
     ask: Ask,
 ) -> Result<Response, Problem> {
     ask.only(&[])?;
@@ -168,7 +168,7 @@ pub(crate) async fn one(
 pub(crate) async fn remove(
     State(api): State<Arc<Api>>,
     CallerOf(caller): CallerOf,
-    Path(id): Path<String>,
+    Named(id): Named,
     ask: Ask,
 ) -> Result<Response, Problem> {
     ask.only(&[])?;

@@ -6,7 +6,7 @@ use annals::query::ActorFilter;
 use annals::store::hold::{self, Scope};
 use annals::{Entity, EventId};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::ask::{Ask, wrong};
+use super::ask::{Ask, Named, wrong};
 use crate::access::{Caller, CallerOf, Details, other_tenant};
 use crate::problem::{Problem, Wrong};
 use crate::sent::Sent;
@@ -142,7 +142,7 @@ pub(crate) struct Why {
 pub(crate) async fn release(
     State(api): State<Arc<Api>>,
     CallerOf(caller): CallerOf,
-    Path(id): Path<String>,
+    Named(id): Named,
     ask: Ask,
     Sent(Why { reason }): Sent<Why>,
 ) -> Result<Response, Problem> {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use annals::proof::{self, Finding, VerifyOptions};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::ask::Ask;
+use super::ask::{Ask, Named};
 use super::events::seen;
 use crate::access::CallerOf;
 use crate::problem::{Problem, Wrong};
@@ -33,7 +33,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 pub(crate) async fn proof(
     State(api): State<Arc<Api>>,
     CallerOf(caller): CallerOf,
-    Path(id): Path<String>,
+    Named(id): Named,
     ask: Ask,
 ) -> Result<Response, Problem> {
     ask.only(&[])?;

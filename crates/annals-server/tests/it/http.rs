@@ -28,6 +28,17 @@ impl Request {
         }
     }
 
+    /// Asks for a path.
+    pub(crate) fn get(address: SocketAddr, path: &str) -> Self {
+        let host = vec![("Host".to_owned(), address.to_string())];
+        Self { line: format!("GET {path} HTTP/1.1"), headers: host, body: Vec::new() }
+    }
+
+    /// Shows a key.
+    pub(crate) fn key(self, key: &str) -> Self {
+        self.with("Authorization", &format!("Bearer {key}"))
+    }
+
     pub(crate) fn ndjson(address: SocketAddr, body: impl Into<Vec<u8>>) -> Self {
         Self::post(address, body).with("Content-Type", "application/x-ndjson")
     }
@@ -72,6 +83,28 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     head: String,
     body: Vec<u8>,
+    /// Whether it ended before it was whole.
+    pub(crate) cut: bool,
+}
+
+/// The next chunk of an answer, of which the first bytes are there already; an empty one is
+/// the last. None if the connection ended.
+pub(crate) async fn chunk(stream: &mut TcpStream, left: &mut Vec<u8>) -> Option<Vec<u8>> {
+    loop {
+        if let Some(end) = left.windows(2).position(|window| window == b"\r\n") {
+            let text = std::str::from_utf8(&left[..end]).unwrap();
+            let length = usize::from_str_radix(text, 16).unwrap();
+            let whole = end + 2 + length + 2;
+            if left.len() >= whole {
+                let chunk = left[end + 2..end + 2 + length].to_vec();
+                left.drain(..whole);
+                return Some(chunk);
+            }
+        }
+        if stream.read_buf(left).await.ok()? == 0 {
+            return None;
+        }
+    }
 }
 
 impl Reply {
@@ -86,17 +119,44 @@ impl Reply {
         };
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head[9..12].parse().unwrap();
-        let mut reply = Self { status, head, body: bytes.split_off(end) };
-        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut reply = Self { status, head, body: bytes.split_off(end), cut: false };
+        if reply.header("transfer-encoding") == Some("chunked") {
+            let mut left = std::mem::take(&mut reply.body);
+            while let Some(chunk) = chunk(stream, &mut left).await {
+                if chunk.is_empty() {
+                    return reply;
+                }
+                reply.body.extend(chunk);
+            }
+            reply.cut = true;
+            return reply;
+        }
+        let length = match reply.status {
+            304 => 0,
+            _ => reply.header("content-length").map_or(0, |length| length.parse().unwrap()),
+        };
         while reply.body.len() < length {
             assert!(stream.read_buf(&mut reply.body).await.unwrap() > 0, "the answer was cut");
         }
         reply
     }
 
+    /// One that nobody waited for.
+    pub(crate) fn of_status(status: u16) -> Self {
+        Self { status, head: String::new(), body: Vec::new(), cut: false }
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
     }
 
     pub(crate) fn json(&self) -> Value {

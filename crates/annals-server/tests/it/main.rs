@@ -4,13 +4,19 @@
 // permission does not reach.
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod encoding;
+mod exporting;
 mod fuzz;
 mod http;
 mod ingest;
 mod limits;
+mod matrix;
+mod openapi;
+mod reading;
 mod refusals;
 mod served;
 mod splitting;
 mod stopping;
+mod tailing;
 mod unavailable;
