@@ -44,6 +44,18 @@ pub(crate) struct Global {
     /// A plain copy to write too, such as file:PATH; may be given several times
     #[arg(long, global = true, value_name = "URL")]
     mirror: Vec<String>,
+    /// Read through this server, such as https://annals.example, instead of the store
+    #[arg(long, global = true, env = "ANNALS_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// The key that the server wants; better given as ANNALS_KEY, which nobody sees
+    #[arg(
+        long = "key",
+        id = "server_key",
+        env = "ANNALS_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub(crate) server_key: Option<String>,
     /// Print for machines: one JSON object, or one a line for lists
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -158,6 +170,32 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Its name, if it cannot be done through a server.
+    pub(crate) fn needs_the_store(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Query(_) | Self::History(_) | Self::Tail(_) | Self::Stats(_) => return None,
+            Self::Failed(_) | Self::Hold(_) | Self::Prove(_) | Self::Verify(_) => return None,
+            Self::Checkpoint(_) | Self::Retention(_) => return None,
+            Self::Config(_) | Self::Init(_) | Self::Demo(_) | Self::Witness(_) => return None,
+            Self::Up(_) => "up",
+            Self::Record(_) => "record",
+            Self::Work(_) => "work",
+            Self::Serve(_) => "serve",
+            Self::Recover(_) => "recover",
+            Self::Prune(_) => "prune",
+            Self::Keys(_) => "keys",
+            Self::Erase(_) => "erase",
+            Self::Subject(_) => "subject",
+            Self::Log(_) => "log",
+            Self::ExportLog(_) => "export-log",
+            Self::Migrate(_) => "migrate",
+            Self::Attach(_) => "attach",
+            Self::Detach(_) => "detach",
+            Self::Index(_) => "index",
+            Self::Doctor(_) => "doctor",
+        })
+    }
+
     /// The settings that the command's own flags set.
     pub(crate) fn flags(&self) -> Vec<Flag> {
         match self {

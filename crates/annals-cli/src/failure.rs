@@ -54,6 +54,11 @@ impl Failure {
         self
     }
 
+    /// What to do about it.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// Says it on stderr, and gives the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         let mut stderr = anstream::stderr().lock();

@@ -11,6 +11,7 @@ mod lines;
 mod logging;
 mod out;
 mod progress;
+mod remote;
 mod render;
 mod session;
 mod signals;

@@ -23,6 +23,7 @@ use crate::args::Cli;
 use crate::failure::Failure;
 use crate::keeper::Keeper;
 use crate::out::Out;
+use crate::remote::{Remote, RemoteStore};
 use crate::render::shown;
 use crate::render::style::WARN;
 use crate::signals::reopen_on_hangup;
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     /// The store that would be used without `--store`, where that names an archive: it has
     /// the keys of what is sealed there.
     behind: Option<String>,
+    /// The server that reads instead of this process.
+    remote: Option<Remote>,
 }
 
 impl Session {
@@ -69,7 +72,29 @@ impl Session {
         for warning in &config.warnings {
             out.note(format!("{WARN}warning:{WARN:#} {}", shown(&warning.to_string())));
         }
-        Ok(Self { config, out, file, behind })
+        let remote = match (&cli.global.server, cli.command.needs_the_store()) {
+            (None, _) => None,
+            (Some(_), Some(name)) => {
+                return Err(Failure::usage(format!("`annals {name}` works where the store is"))
+                    .hint("leave --server out, and ANNALS_SERVER"));
+            }
+            (Some(url), None) => Some(Remote::open(url, cli.global.server_key.as_deref())?),
+        };
+        Ok(Self { config, out, file, behind, remote })
+    }
+
+    /// The server that reads instead of this process, if one is to.
+    pub(crate) fn remote(&self) -> Option<&Remote> {
+        self.remote.as_ref()
+    }
+
+    /// Refuses what a server does not do.
+    pub(crate) fn here_only(&self, what: &str, wanted: bool) -> Result<(), Failure> {
+        if self.remote.is_none() || !wanted {
+            return Ok(());
+        }
+        Err(Failure::usage(format!("{what} works where the store is"))
+            .hint("leave --server out, and ANNALS_SERVER"))
     }
 
     /// The transport that events are sent to: the first of those configured that is
@@ -131,6 +156,9 @@ impl Session {
 
     /// The store, to be read: it must be there.
     pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, Failure> {
+        if let Some(remote) = &self.remote {
+            return Ok(Arc::new(RemoteStore::new(remote.clone())));
+        }
         Ok(store::open_existing(&self.config.store).await?)
     }
 

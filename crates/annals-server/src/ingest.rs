@@ -45,12 +45,12 @@ pub(crate) struct Ingest {
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct Report {
     /// Events that were taken.
-    accepted: usize,
+    pub(crate) accepted: usize,
     /// Those that were not.
-    rejected: Vec<Rejected>,
+    pub(crate) rejected: Vec<Rejected>,
     /// The id of each event, in the order of the request; null of one that was refused.
     #[schema(value_type = Vec<Option<String>>)]
-    ids: Vec<Option<Id>>,
+    pub(crate) ids: Vec<Option<Id>>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -62,7 +62,7 @@ pub(crate) struct Rejected {
 }
 
 #[derive(Debug)]
-struct Id(EventId);
+pub(crate) struct Id(EventId);
 
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

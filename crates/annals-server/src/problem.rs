@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::openapi::{Content, Ref, RefOr, Response as ApiResponse, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
-use crate::ingest::Report;
+use crate::ingest::{Id, Rejected, Report};
 
 /// An answer that says what is wrong. Its type is `about:blank`: the status says
 /// what kind of problem it is, and the detail is for people.
@@ -30,10 +30,16 @@ pub(crate) struct Body<'a> {
     status: u16,
     /// What is wrong, for people.
     detail: &'a str,
-    /// Of events that were sent in: what became of each.
-    #[serde(flatten)]
-    #[schema(value_type = Option<Report>, inline)]
-    report: Option<&'a Report>,
+    /// Of events that were sent in: those that were taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepted: Option<usize>,
+    /// Those that were not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected: Option<&'a [Rejected]>,
+    /// The id of each, in the order of the request; null of one that was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Option<String>>>)]
+    ids: Option<&'a [Option<Id>]>,
 }
 
 impl Problem {
@@ -74,7 +80,9 @@ impl IntoResponse for Problem {
             title: self.status.canonical_reason().unwrap_or("Problem"),
             status: self.status.as_u16(),
             detail: &self.detail,
-            report: self.report.as_ref(),
+            accepted: self.report.as_ref().map(|report| report.accepted),
+            rejected: self.report.as_ref().map(|report| &*report.rejected),
+            ids: self.report.as_ref().map(|report| &*report.ids),
         };
         let mut response = (self.status, axum::Json(body)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");

@@ -30,6 +30,15 @@ pub(crate) struct Checkpoint {
 
 impl Checkpoint {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        session.here_only("--publish", !self.publish.is_empty())?;
+        session.here_only("--key", self.key)?;
+        if let Some(remote) = session.remote() {
+            let note = remote.text("/v1/checkpoint").await?;
+            return match session.out.json() {
+                true => session.out.object(&json!({ "checkpoint": note })),
+                false => session.out.text(note),
+            };
+        }
         let store = session.store().await?;
         session.signer_of(Arc::clone(&store))?.sign().await?;
         let standing = store.ledger()?.standing().await?;

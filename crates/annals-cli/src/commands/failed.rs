@@ -1,5 +1,7 @@
 //! `annals failed`: events that could not be stored.
 
+mod far;
+
 use std::sync::Arc;
 
 use annals::EventId;
@@ -69,6 +71,9 @@ impl Failed {
         {
             return Err(Failure::usage("which events are to be tried again?")
                 .hint("name their ids, or give --all"));
+        }
+        if let Some(remote) = session.remote() {
+            return self.far(session, remote).await;
         }
         let transports = session.existing_transports().await?;
         match self {

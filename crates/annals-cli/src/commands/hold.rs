@@ -4,10 +4,11 @@ use annals::query::ActorFilter;
 use annals::store::hold::{self, Scope};
 use annals::{Entity, EventId};
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::prune::by;
 use crate::failure::Failure;
+use crate::remote::Remote;
 use crate::render::line::{Clock, time};
 use crate::render::shown;
 use crate::render::style::BOLD;
@@ -52,6 +53,9 @@ pub(crate) struct Release {
 
 impl Hold {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        if let Some(remote) = session.remote() {
+            return self.far(session, remote).await;
+        }
         let store = session.store().await?;
         match self {
             Self::Add(Add { entity, actor, tenant, reason }) => {
@@ -66,6 +70,45 @@ impl Hold {
             }
         }
     }
+}
+
+impl Hold {
+    /// Through a server.
+    async fn far(self, session: &Session, remote: &Remote) -> Result<(), Failure> {
+        match self {
+            Self::Add(Add { entity, actor, tenant, reason }) => {
+                let (entity, actor) =
+                    (entity.map(|it| it.to_string()), actor.map(|it| it.to_string()));
+                let new =
+                    json!({ "entity": entity, "actor": actor, "tenant": tenant, "reason": reason });
+                tell(session, "held", &read(&remote.post("/v1/holds", &new).await?)?)
+            }
+            Self::List => {
+                let answer: Value = remote.json("/v1/holds", Vec::new()).await?;
+                let holds = answer["holds"].as_array().map(Vec::as_slice).unwrap_or_default();
+                list(session, &holds.iter().map(read).collect::<Result<Vec<_>, _>>()?)
+            }
+            Self::Release(Release { id, reason }) => {
+                let path = format!("/v1/holds/{id}/release");
+                let released = remote.post(&path, &json!({ "reason": reason })).await?;
+                tell(session, "released", &read(&released)?)
+            }
+        }
+    }
+}
+
+/// A hold as a server answers it.
+fn read(answer: &Value) -> Result<hold::Hold, Failure> {
+    let text = |name: &str| answer[name].as_str();
+    let wrong = || Failure::failed("the server answered what is no hold");
+    let entity = text("entity").map(str::parse).transpose().map_err(|_| wrong())?;
+    let actor = text("actor").map(str::parse).transpose().map_err(|_| wrong())?;
+    Ok(hold::Hold {
+        id: text("id").and_then(|id| id.parse().ok()).ok_or_else(wrong)?,
+        scope: Scope { tenant: text("tenant").map(str::to_owned), entity, actor },
+        reason: text("reason").unwrap_or_default().to_owned(),
+        placed_at: text("since").and_then(|since| since.parse().ok()).ok_or_else(wrong)?,
+    })
 }
 
 fn tell(session: &Session, what: &str, hold: &hold::Hold) -> Result<(), Failure> {

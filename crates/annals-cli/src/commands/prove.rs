@@ -27,7 +27,10 @@ pub(crate) struct Prove {
 
 impl Prove {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let proof = proof::prove(&session.store().await?, self.event).await?.to_string();
+        let proof = match session.remote() {
+            Some(remote) => remote.text(&format!("/v1/events/{}/proof", self.event)).await?,
+            None => proof::prove(&session.store().await?, self.event).await?.to_string(),
+        };
         let Some(path) = self.output else { return session.out.text(proof) };
         fs::write(&path, proof)
             .map_err(|error| Failure::failed(format!("write {}: {error}", path.display())))?;

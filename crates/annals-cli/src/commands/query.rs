@@ -101,12 +101,17 @@ pub(crate) struct Reveal {
 }
 
 impl Reveal {
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.reveal
+    }
+
     /// What opens sealed values, if that is wanted.
     pub(crate) async fn opener(
         &self,
         session: &Session,
         store: &Arc<dyn Store>,
     ) -> Result<Option<Opener>, Failure> {
+        session.here_only("--reveal", self.reveal)?;
         if !self.reveal {
             return Ok(None);
         }
@@ -168,6 +173,7 @@ impl Query {
         if self.oldest_first {
             ask = ask.oldest_first();
         }
+        session.here_only("--value-hash", self.value_hash)?;
         let store = session.store().await?;
         let opener = self.page.reveal.opener(session, &store).await?;
         let mut page = match self.value_hash {

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::prune::{by, cut_short, tell_of_holds};
 use crate::failure::Failure;
+use crate::remote::Remote;
 use crate::render::line::{Clock, time};
 use crate::render::shown;
 use crate::render::size::{bytes, count, plural};
@@ -54,6 +55,13 @@ struct Where {
 
 impl Retention {
     pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
+        if let Some(remote) = session.remote() {
+            let Self::Plan(Plan { archive }) = self else {
+                return session.here_only("`annals retention apply`", true);
+            };
+            session.here_only("--archive", archive.archive.is_some())?;
+            return far(session, remote).await;
+        }
         let mut retention = session.config.retention.clone();
         let (Self::Plan(Plan { archive }) | Self::Apply(Apply { archive })) = self;
         if let Some(directory) = &archive.archive {
@@ -117,6 +125,37 @@ async fn plan(
         session.out.line(format!("{months} would go with their tables"))?;
     }
     tell_of_holds(session, store, plan.rules.iter().map(|due| due.held).sum()).await
+}
+
+/// What a server says that its rules would remove.
+async fn far(session: &Session, remote: &Remote) -> Result<(), Failure> {
+    let plan: Value = remote.json("/v1/retention/plan", Vec::new()).await?;
+    if session.out.json() {
+        return session.out.object(&plan);
+    }
+    let rules = plan["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if rules.is_empty() {
+        return session.out.line("the server has no rules of retention");
+    }
+    let mut table =
+        Table::new(&["RULE", "OLDER THAN", ">WOULD REMOVE", ">SIZE", "FROM", "TO", ">HELD"]);
+    for rule in rules {
+        let number = |name: &str| rule[name].as_u64().unwrap_or_default();
+        let day = |name: &str| {
+            let found = rule[name].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+            found.map_or_else(|| "-".to_owned(), |found| time(found, Clock::Date))
+        };
+        table.row([
+            shown(rule["rule"].as_str().unwrap_or_default()).into_owned(),
+            day("before"),
+            count(number("events")),
+            bytes(number("bytes")),
+            day("oldest"),
+            day("newest"),
+            count(number("held")),
+        ]);
+    }
+    session.out.text(table)
 }
 
 async fn apply(

@@ -1,5 +1,7 @@
 //! `annals stats`: what queues and store hold.
 
+mod far;
+
 use std::time::Duration;
 
 use annals::Timestamp;
@@ -41,6 +43,8 @@ struct Found {
     /// How far it is witnessed.
     witnessed: Vec<Witnessed>,
     store_url: String,
+    /// What a server answered, of whose store it is.
+    answer: Option<Value>,
 }
 
 /// Why there are none of the store.
@@ -81,6 +85,9 @@ impl Stats {
 }
 
 async fn look(session: &Session) -> Result<Found, Failure> {
+    if let Some(remote) = session.remote() {
+        return Ok(far::found(&remote.json("/v1/stats", Vec::new()).await?));
+    }
     let mut transports = Vec::new();
     for transport in session.existing_transports().await? {
         transports.push((transport.url().to_owned(), transport.stats().await?));
@@ -102,12 +109,15 @@ async fn look(session: &Session) -> Result<Found, Failure> {
         Err(error) => Err(NoFigures::Away(error)),
     };
     let store_url = session.config.store.clone();
-    Ok(Found { transports, store, signed, witnessed: witnesses, store_url })
+    Ok(Found { transports, store, signed, witnessed: witnesses, store_url, answer: None })
 }
 
 fn show(session: &Session, found: &Found) -> Result<(), Failure> {
     if session.out.json() {
-        session.out.object(&machine(found))
+        match &found.answer {
+            Some(answer) => session.out.object(answer),
+            None => session.out.object(&machine(found)),
+        }
     } else {
         session.out.text(human(found, Timestamp::now()))
     }
@@ -233,6 +243,7 @@ mod tests {
             signed: Some((999_900, at("2026-11-22T09:59:59Z").unwrap())),
             witnessed: Vec::new(),
             store_url: "sqlite:annals-data/store.db".to_owned(),
+            answer: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use annals::seal::Opener;
-use annals::store::Store;
+use annals::store::{Store, Stored};
 use clap::Args;
 
 use super::query::{Reveal, Row, open, readable};
@@ -31,6 +31,14 @@ pub(crate) struct Tail {
 impl Tail {
     pub(crate) async fn run(&self, session: &Session) -> Result<(), Failure> {
         let mut signals = Signals::listen()?;
+        if let Some(remote) = session.remote() {
+            session.here_only("--reveal", self.reveal.is_wanted())?;
+            let following = remote.follow(self.lines, |stored| show(session, stored));
+            return tokio::select! {
+                _ = signals.next() => Ok(()),
+                ended = following => ended,
+            };
+        }
         let store = session.store().await?;
         let from = store.stats().await?.size.saturating_sub(self.lines);
         let opener = self.reveal.opener(session, &store).await?;
@@ -38,6 +46,13 @@ impl Tail {
             _ = signals.next() => Ok(()),
             ended = follow(session, &*store, opener.as_ref(), from) => ended,
         }
+    }
+}
+
+fn show(session: &Session, stored: &Stored) -> Result<(), Failure> {
+    match session.out.json() {
+        true => session.out.object(&Row::of(stored)?),
+        false => session.out.line(readable(stored, |event| line(event, Clock::Date))),
     }
 }
 
@@ -53,11 +68,7 @@ async fn follow(
         let mut window = store.window(from, WINDOW).await?;
         open(opener, &mut window).await?;
         for stored in &window {
-            if session.out.json() {
-                session.out.object(&Row::of(stored)?)?;
-            } else {
-                session.out.line(readable(stored, |event| line(event, Clock::Date)))?;
-            }
+            show(session, stored)?;
             from = stored.position + 1;
         }
         if window.is_empty() {

@@ -10,12 +10,13 @@ use annals::log::{EventProof, KeyType, SignedCheckpoint, VerifierKey};
 use annals::proof::{Finding, Report, VerifyOptions, Witnesses, verify};
 use annals::store::Store;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::checkpoint::hex;
 use crate::failure::Failure;
 use crate::progress::Progress;
+use crate::remote::Remote;
 use crate::render::shown;
 use crate::render::size::{count, plural};
 use crate::render::style::{BAD, GOOD, HINT};
@@ -69,6 +70,12 @@ impl Verify {
         }
         if let Some(directory) = &self.archive {
             return self.check_archive(session, directory).await;
+        }
+        if let Some(remote) = session.remote() {
+            let more = !self.key.is_empty() || !self.since.is_empty() || self.resume.is_some();
+            let asked = more || !self.witness.is_empty() || self.require.is_some();
+            session.here_only("verifying against keys or checkpoints", asked)?;
+            return far(session, remote).await;
         }
         let store = session.store().await?;
         let mut options = VerifyOptions::default();
@@ -248,6 +255,43 @@ impl Verify {
             }
         }
     }
+}
+
+/// What a server says of its log: its own word, which is enough to find damage, and not to
+/// find that somebody there lies.
+async fn far(session: &Session, remote: &Remote) -> Result<(), Failure> {
+    let found: Value = remote.json("/v1/verify", Vec::new()).await?;
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let findings = found["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if session.out.json() {
+        session.out.object(&found)?;
+    } else {
+        for finding in findings {
+            let text = |name: &str| shown(finding[name].as_str().unwrap_or_default()).into_owned();
+            let kind = text("kind").replace('_', " ");
+            let at = finding["position"].as_u64().map(|at| format!(" at {}", count(at)));
+            let (event, at) = (text("event"), at.unwrap_or_default());
+            session.out.line(format!("{BAD}{kind}{BAD:#} {event}{at}: {}", text("what")))?;
+        }
+        let verdict = match findings.is_empty() {
+            true => format!("{GOOD}right{GOOD:#}"),
+            false => format!("{BAD}wrong{BAD:#}"),
+        };
+        let (size, events) = (number(&found["size"]), number(&found["events"]));
+        let signed = found["signed"].as_u64();
+        session.out.line(format!(
+            "{verdict}  a log of {}: {} there, {} removed; {}, says {}",
+            plural(size, "event"),
+            count(events),
+            count(number(&found["removed"])),
+            signed.map_or_else(
+                || "never signed".to_owned(),
+                |to| format!("signed up to {}", count(to))
+            ),
+            shown(remote.url()),
+        ))?;
+    }
+    if findings.is_empty() { Ok(()) } else { Err(Failure::found_wrong()) }
 }
 
 /// Whether enough witnesses have cosigned the checkpoint of a proof.

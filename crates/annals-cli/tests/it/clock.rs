@@ -10,22 +10,13 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::installation::{Installation, signal};
+use crate::running::Mortal;
 
 /// Events of one leap.
 const EVENTS: usize = 40;
 
 /// Off the right time, one after the other.
 const LEAPS: [&str; 7] = ["+0", "-3h", "+26h", "-400d", "+40d", "-5m", "+0"];
-
-/// A process that does not outlive the test.
-struct Mortal(Child);
-
-impl Drop for Mortal {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Waits until so many events are stored, and the log is signed as far.
 fn wait_for(here: &Installation, events: u64, up: &mut Child) -> Value {

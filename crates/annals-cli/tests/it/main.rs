@@ -22,6 +22,8 @@ mod publishing;
 mod reading;
 mod recording;
 mod redis;
+mod running;
+mod server;
 mod serving;
 mod symfony;
 mod witness;

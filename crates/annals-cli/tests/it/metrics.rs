@@ -2,31 +2,24 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use annals_testbed::prometheus::{Prometheus, promtool};
 use annals_testbed::redis::{DURABLE, Redis};
 use annals_testbed::required;
-use rustix::process::Signal;
-use serde_json::Value;
 
-use crate::installation::{Installation, signal, wait_until};
+use crate::installation::{Installation, wait_until};
+use crate::running::{Mortal, listening};
 
-/// A process that does not outlive the test, and where it listens.
+/// A process that is watched, and where it listens.
 struct Watched {
-    child: Child,
+    child: Mortal,
     address: String,
 }
 
 impl Watched {
     fn up(here: &Installation) -> Self {
-        let mut command = here.command(&["up", "--listen", "127.0.0.1:0", "--json"]);
-        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).unwrap();
-        let url = said["listening"].as_str().unwrap().to_owned();
-        let address = url.strip_prefix("http://").unwrap().split_once('/').unwrap().0.to_owned();
+        let (child, address) = listening(here, &["up"]);
         Self { child, address }
     }
 
@@ -42,7 +35,7 @@ impl Watched {
         };
         // It goes on to speak, and must not wait for a reader.
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        Self { child, address }
+        Self { child: Mortal(child), address }
     }
 
     fn get(&self, path: &str) -> (u16, String) {
@@ -72,16 +65,8 @@ impl Watched {
         line.rsplit(' ').next().unwrap().parse().ok()
     }
 
-    fn leave(mut self) {
-        signal(&self.child, Signal::TERM);
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn leave(self) {
+        self.child.leave();
     }
 }
 

@@ -8,6 +8,9 @@ use utoipa::ToSchema;
 /// An event at rest.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Row<'a> {
+    /// The event's id.
+    #[schema(format = "uuid")]
+    id: String,
     /// Its place in the log, from 0.
     position: u64,
     /// When it was stored, by the store's clock.
@@ -28,6 +31,6 @@ impl<'a> Row<'a> {
             Err(error) => (None, Some(format!("what is stored is no event: {error}"))),
         };
         let appended_at = stored.appended_at.to_string();
-        Self { position: stored.position, appended_at, event, damaged }
+        Self { id: stored.id.to_string(), position: stored.position, appended_at, event, damaged }
     }
 }

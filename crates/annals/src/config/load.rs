@@ -24,8 +24,16 @@ use crate::worker::WorkerOptions;
 pub(super) type Layer = Vec<(&'static Setting, Origin, Given)>;
 
 /// Variables that the command reads and that are no settings.
-const OTHER_VARIABLES: [&str; 6] =
-    ["ANNALS_CONFIG", "ANNALS_ENV_FILE", LOG_KEY, MASTER_KEY, REDACT_KEY, ACCESS_KEY];
+const OTHER_VARIABLES: [&str; 8] = [
+    "ANNALS_CONFIG",
+    "ANNALS_ENV_FILE",
+    "ANNALS_SERVER",
+    "ANNALS_KEY",
+    LOG_KEY,
+    MASTER_KEY,
+    REDACT_KEY,
+    ACCESS_KEY,
+];
 
 impl Config {
     /// Validates what the sources give, all of it: a value that is overridden
