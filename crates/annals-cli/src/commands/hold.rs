@@ -29,7 +29,7 @@ pub(crate) enum Hold {
 #[derive(Debug, Args)]
 pub(crate) struct Add {
     /// Of this entity, or of all of a type
-    #[arg(long, value_name = "TYPE[:ID]")]
+    #[arg(long, value_name = "TYPE[:ID]", value_parser = hold::covered)]
     entity: Option<Entity>,
     /// By this actor
     #[arg(long, value_name = "[TYPE:]ID")]
@@ -79,8 +79,12 @@ impl Hold {
             Self::Add(Add { entity, actor, tenant, reason }) => {
                 let (entity, actor) =
                     (entity.map(|it| it.to_string()), actor.map(|it| it.to_string()));
-                let new =
-                    json!({ "entity": entity, "actor": actor, "tenant": tenant, "reason": reason });
+                let mut new = json!({ "reason": reason });
+                for (name, given) in [("entity", entity), ("actor", actor), ("tenant", tenant)] {
+                    if let Some(given) = given {
+                        new[name] = given.into();
+                    }
+                }
                 tell(session, "held", &read(&remote.post("/v1/holds", &new).await?)?)
             }
             Self::List => {
@@ -101,7 +105,7 @@ impl Hold {
 fn read(answer: &Value) -> Result<hold::Hold, Failure> {
     let text = |name: &str| answer[name].as_str();
     let wrong = || Failure::failed("the server answered what is no hold");
-    let entity = text("entity").map(str::parse).transpose().map_err(|_| wrong())?;
+    let entity = text("entity").map(hold::covered).transpose().map_err(|_| wrong())?;
     let actor = text("actor").map(str::parse).transpose().map_err(|_| wrong())?;
     Ok(hold::Hold {
         id: text("id").and_then(|id| id.parse().ok()).ok_or_else(wrong)?,

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
 use annals_testbed::postgres::Postgres;
-use annals_testbed::required;
+use annals_testbed::{required, schemathesis};
 use serde_json::Value;
 
 use crate::installation::{Ended, Installation, TRAIL, wait_until};
@@ -54,6 +54,36 @@ impl Far {
         };
         wait_until("all is signed", signed);
     }
+}
+
+/// What is right by the description is taken, what is wrong is refused, and every answer is
+/// as it is described, whatever is asked.
+#[test]
+fn the_api_is_what_its_description_says() {
+    // Whether an event is taken depends on more than a schema can say: bytes, the time that
+    // an id must have, names within values.
+    const SETTINGS: &str = "[[operations]]\ninclude-name = \"POST /v1/events\"\n\
+        checks.positive_data_acceptance.enabled = false\n";
+    let here = Installation::new();
+    here.write("annals.toml", "[access]\ningest = \"keys\"\n");
+    here.store(&TRAIL);
+    let (_server, address) = listening(&here, &["up"]);
+    let scopes = ["read", "operate", "ingest"].map(|scope| ["--scope", scope]).concat();
+    let create = [&["keys", "create", "--name", "all", "--all-tenants"][..], &scopes].concat();
+    let key = format!("Authorization: Bearer {}", here.ok(&create).trim());
+    let arguments = [
+        &["--header", &key, "--max-examples", "40", "--continue-on-failure"][..],
+        // The same questions each time.
+        &["--seed", "6"],
+        // It has no end: `tailing` in the server's own tests is about it.
+        &["--exclude-path", "/v1/tail", "--request-timeout", "30"],
+    ];
+    let ran = schemathesis::run(&format!("http://{address}"), SETTINGS, &arguments.concat());
+    let Some(output) = required(ran) else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let short: String = said.lines().map(|line| format!("{line:.400}\n")).collect();
+    assert!(output.status.success(), "{short}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("Fuzzing") && said.contains("Stateful"), "{short}");
 }
 
 /// What a command says through a server is what it says beside the store.

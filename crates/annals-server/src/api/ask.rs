@@ -10,7 +10,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::access::Caller;
 use crate::problem::Problem;
@@ -26,31 +26,55 @@ pub(crate) const MAX_PAGE: usize = 1_000;
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the fields are what is described")]
 pub(crate) struct Filters {
-    /// Of this entity: `TYPE:ID`, or `TYPE` for one without an id.
-    #[param(example = "product:42")]
+    /// Of this entity: `TYPE:ID`.
+    #[param(example = "product:42", pattern = "^[^:\\x00]+:[^\\x00]+$")]
     entity: Option<String>,
     /// Of entities of this type.
-    #[param(example = "product")]
+    #[param(example = "product", pattern = "^[^\\x00]+$")]
     entity_type: Option<String>,
     /// By this actor: `ID` or `TYPE:ID`.
-    #[param(example = "user:7")]
+    #[param(example = "user:7", pattern = "^[^\\x00]+$")]
     actor: Option<String>,
     /// With this action.
-    #[param(example = "updated")]
+    #[param(example = "updated", pattern = "^[^\\x00]+$")]
     action: Option<String>,
-    /// That went this way: `success`, `failure` or `denied`.
-    outcome: Option<String>,
+    /// That went this way.
+    #[param(inline)]
+    outcome: Option<OutcomeWord>,
     /// Of this tenant.
+    #[param(pattern = "^[^\\x00]+$")]
     tenant: Option<String>,
     /// That changed this field.
+    #[param(pattern = "^[^\\x00]+$")]
     changed: Option<String>,
     /// Caused by this request.
+    #[param(pattern = "^[^\\x00]+$")]
     request: Option<String>,
     /// From this time on, RFC 3339.
-    #[param(example = "2026-11-01T00:00:00Z")]
+    #[param(example = "2026-11-01T00:00:00Z", format = DateTime)]
     since: Option<String>,
     /// Before this time, RFC 3339.
+    #[param(format = DateTime)]
     until: Option<String>,
+}
+
+/// How an action went.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the variants are what is described")]
+pub(crate) enum OutcomeWord {
+    Success,
+    Failure,
+    Denied,
+}
+
+/// Which of the events come first.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the variants are what is described")]
+pub(crate) enum OrderWord {
+    Newest,
+    Oldest,
 }
 
 /// Which page of the events.
@@ -58,12 +82,16 @@ pub(crate) struct Filters {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the fields are what is described")]
 pub(crate) struct Paging {
-    /// `newest` (as people read) or `oldest` first.
-    order: Option<String>,
-    /// Events of a page, 1 to 1,000; 50 unless it is said.
+    /// `newest` (as people read, and unless it is said) or `oldest` first.
+    #[param(inline)]
+    order: Option<OrderWord>,
+    /// Events of a page; 50 unless it is said.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u16>,
     /// Where the page before ended: its `next`, with the same filters.
+    #[param(
+        pattern = "^(0|[1-9a-f][0-9a-f]{0,14})-(0|[1-9a-f][0-9a-f]{0,14})-(0|[1-9a-f][0-9a-f]{0,14})-[0-9a-f]{8}$"
+    )]
     cursor: Option<String>,
 }
 
@@ -93,6 +121,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Ask {
         let mut asked = BTreeMap::new();
         for (name, value) in pairs.0 {
             let twice = format!("{name} is given twice");
+            // An empty one may be a variable that was never set: nobody is to get all tenants'
+            // events for it.
+            if value.is_empty() {
+                return Err(wrong(format!("{name} is empty; leave it out")));
+            }
             if value.contains('\0') {
                 return Err(wrong(format!("{name}: a NUL is in no event")));
             }
@@ -134,6 +167,14 @@ impl Ask {
         self.0.get(name).map(read).transpose()
     }
 
+    /// A time.
+    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
+        let read = |text: &String| {
+            Timestamp::nearest(text).map_err(|fault| wrong(format!("{name}: {fault}")))
+        };
+        self.0.get(name).map(read).transpose()
+    }
+
     fn text(&self, name: &str) -> Option<String> {
         self.0.get(name).cloned()
     }
@@ -150,8 +191,8 @@ impl Ask {
             tenants: None,
             changed: self.text("changed"),
             request: self.text("request"),
-            since: self.get::<Timestamp>("since")?,
-            until: self.get::<Timestamp>("until")?,
+            since: self.time("since")?,
+            until: self.time("until")?,
         };
         caller.bind(filter)
     }
@@ -163,11 +204,18 @@ impl Ask {
             return Err(wrong(format!("limit: expected 1 to {MAX_PAGE}, found {limit}")));
         }
         let query = Query::newest(filter).limit(limit).after(self.get::<Cursor>("cursor")?);
-        match self.0.get("order").map(String::as_str) {
-            None | Some("newest") => Ok(query),
-            Some("oldest") => Ok(query.oldest_first()),
-            Some(other) => Err(wrong(format!("order: expected newest or oldest, found {other:?}"))),
+        let query = match self.0.get("order").map(String::as_str) {
+            None | Some("newest") => query,
+            Some("oldest") => query.oldest_first(),
+            Some(other) => {
+                return Err(wrong(format!("order: expected newest or oldest, found {other:?}")));
+            }
+        };
+        if let Some(Err(error)) = query.cursor.map(|cursor| cursor.check(&query)) {
+            let detail = format!("{}; give the filters of the page before", error.found());
+            return Err(Problem::new(StatusCode::CONFLICT, detail));
         }
+        Ok(query)
     }
 }
 

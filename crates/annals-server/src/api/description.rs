@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
 use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{OpenApi as Described, Ref, RefOr, Schema};
 use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
+use super::ask::OutcomeWord;
 use crate::access::SCHEME;
 use crate::{ingest, metrics, problem, server};
 
@@ -63,7 +65,45 @@ pub fn openapi() -> String {
         api.merge(part);
     }
     // It is a tree of texts: there is no way to fail.
-    api.to_pretty_json().unwrap_or_default() + "\n"
+    let mut api = serde_json::to_value(&api).unwrap_or_default();
+    say_more(&mut api["components"]["schemas"]);
+    serde_json::to_string_pretty(&api).unwrap_or_default() + "\n"
+}
+
+/// What types alone do not say.
+fn say_more(schemas: &mut Value) {
+    let own = json!({"pattern": "^(?!annals\\.)[^\\x00]+$"});
+    merge(&mut schemas["NewEvent"]["properties"]["action"], own);
+    // Without a time there is nothing that an id could be derived of.
+    let derived = json!({"source_id": ["occurred_at"], "id": ["occurred_at"]});
+    merge(&mut schemas["NewEvent"], json!({"dependentRequired": derived}));
+    for (schema, name) in
+        [("NewEvent", "id"), ("NewEvent", "source_id"), ("Entity", "id"), ("Actor", "id")]
+    {
+        let number = json!({"type": ["string", "integer", "null"]});
+        merge(&mut schemas[schema]["properties"][name], number);
+    }
+    let seq = json!({"type": ["integer", "null"], "minimum": 0, "maximum": u64::MAX});
+    merge(&mut schemas["Producer"]["properties"], json!({ "seq": seq }));
+    for strict in ["NewEvent", "Entity", "Actor", "Context", "Producer", "Again", "NewHold", "Why"]
+    {
+        merge(&mut schemas[strict], json!({"additionalProperties": false}));
+    }
+    let scope = ["tenant", "entity", "actor"].map(|name| json!({"required": [name]}));
+    merge(&mut schemas["NewHold"], json!({"anyOf": scope}));
+    let all = json!({"required": ["all"], "properties": {"all": {"const": true}}, "not": {"required": ["ids"]}});
+    let some = json!({"required": ["ids"], "not": {"required": ["all"]}});
+    merge(&mut schemas["Again"], json!({"oneOf": [all, some]}));
+    merge(
+        &mut schemas["Again"]["properties"]["ids"],
+        json!({"items": {"type": "string", "format": "uuid"}}),
+    );
+}
+
+fn merge(schema: &mut Value, more: Value) {
+    if let (Some(schema), Value::Object(more)) = (schema.as_object_mut(), more) {
+        schema.extend(more);
+    }
 }
 
 /// One immutable record: who did what to which entity, when, from where, with which old and
@@ -113,6 +153,7 @@ pub(crate) struct Event {
 #[schema(example = json!({"action": "updated", "entity": {"type": "product", "id": "42"}, "actor": {"type": "user", "id": "7"}, "old_values": {"price": 1000}, "new_values": {"price": 1200}}))]
 pub(crate) struct NewEvent {
     /// A UUIDv7, or the sender's own id, which becomes `source_id`.
+    #[schema(min_length = 1, pattern = "^[^\\x00]+$")]
     id: Option<String>,
     /// When it happened; now, unless it is said.
     #[schema(format = DateTime)]
@@ -121,12 +162,15 @@ pub(crate) struct NewEvent {
     #[schema(min_length = 1)]
     action: String,
     /// `success` (unless it is said), `failure` or `denied`.
+    #[schema(value_type = Option<OutcomeWord>, inline)]
     outcome: Option<String>,
     entity: Entity,
     actor: Option<Actor>,
     /// Whose data it is; of a key that is bound to one tenant, that one's.
+    #[schema(pattern = "^[^\\x00]*$")]
     tenant: Option<String>,
     /// The person whom the values are about, such as `user:7`.
+    #[schema(pattern = "^[^\\x00]*$")]
     subject: Option<String>,
     context: Option<Context>,
     /// The values before: of a deleted entity all, of an updated one those that changed.
@@ -141,8 +185,10 @@ pub(crate) struct NewEvent {
     metadata: Option<BTreeMap<String, serde_json::Value>>,
     producer: Option<Producer>,
     /// The system that it was taken over from.
+    #[schema(pattern = "^[^\\x00]*$")]
     source: Option<String>,
     /// Its id there: the same gives the same event.
+    #[schema(min_length = 1, pattern = "^[^\\x00]+$")]
     source_id: Option<String>,
 }
 
@@ -163,9 +209,10 @@ impl ToSchema for NewEvents {}
 #[expect(dead_code, reason = "the fields are what is described")]
 pub(crate) struct Entity {
     /// The type, without a colon.
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, pattern = "^[^:\\x00]+$")]
     r#type: String,
     /// The id, unless the producer knows none.
+    #[schema(min_length = 1, pattern = "^[^\\x00]+$")]
     id: Option<String>,
 }
 

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::answer::{Events, page};
-use super::ask::{Ask, Named, Paging, described, wrong};
+use super::ask::{Ask, Named, Paging, described};
 use crate::access::CallerOf;
 use crate::problem::{Problem, Wrong};
 
@@ -27,6 +27,7 @@ const REPLAYED: usize = 500;
 #[expect(dead_code, reason = "the fields are what is described")]
 pub(crate) struct Whose {
     /// Of this tenant, where one entity's name may stand for several.
+    #[param(pattern = "^[^\\x00]+$")]
     tenant: Option<String>,
 }
 
@@ -36,6 +37,7 @@ pub(crate) struct Whose {
 #[expect(dead_code, reason = "the fields are what is described")]
 pub(crate) struct At {
     /// The time, RFC 3339; now, unless it is said.
+    #[param(format = DateTime)]
     at: Option<String>,
 }
 
@@ -44,7 +46,7 @@ pub(crate) struct At {
     get,
     path = "/v1/entities/{entity}/events",
     tag = "entities",
-    params(("entity" = String, Path, description = "`TYPE:ID`, or `TYPE` for one without an id", example = "product:42"), Whose, Paging),
+    params(("entity" = String, Path, description = "`TYPE:ID`", example = "product:42", pattern = "^[^:\\x00]+:[^\\x00]+$"), Whose, Paging),
     security(("key" = ["read"])),
     responses((status = 200, description = "A page", body = Events<'static>), Wrong)
 )]
@@ -100,7 +102,7 @@ pub(crate) struct Touched {
     get,
     path = "/v1/entities/{entity}/state",
     tag = "entities",
-    params(("entity" = String, Path, description = "`TYPE:ID`, or `TYPE` for one without an id", example = "product:42"), Whose, At),
+    params(("entity" = String, Path, description = "`TYPE:ID`", example = "product:42", pattern = "^[^:\\x00]+:[^\\x00]+$"), Whose, At),
     security(("key" = ["read"])),
     responses((status = 200, description = "The state", body = StateThen<'static>), Wrong)
 )]
@@ -113,7 +115,7 @@ pub(crate) async fn state(
     let ask = ask.only(&[described::<Whose>(), described::<At>()])?;
     let entity = named(&entity)?;
     let filter = Filter { entity: Some(entity.clone()), ..ask.filter(&caller)? };
-    let at = ask.get::<Timestamp>("at")?.unwrap_or_else(Timestamp::now);
+    let at = ask.time("at")?.unwrap_or_else(Timestamp::now);
     let mut query = Query::newest(filter).oldest_first().limit(REPLAYED);
     let mut replay = Replay::until(at);
     'whole: loop {
@@ -147,5 +149,7 @@ pub(crate) async fn state(
 }
 
 fn named(entity: &str) -> Result<Entity, Problem> {
-    entity.parse().map_err(|fault| wrong(format!("entity: {fault}")))
+    // A path that names no entity leads nowhere.
+    let nowhere = |fault| Problem::new(StatusCode::NOT_FOUND, format!("entity: {fault}"));
+    entity.parse().map_err(nowhere)
 }

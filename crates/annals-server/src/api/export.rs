@@ -12,7 +12,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use http_body_util::channel::{Channel, Sender};
 use tokio::sync::OwnedSemaphorePermit;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::ask::{Ask, Filters, described, wrong};
@@ -31,8 +31,9 @@ const CHECK: Duration = Duration::from_secs(1);
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the fields are what is described")]
 pub(crate) struct As {
-    /// `ndjson` (one event a line), `json` (one array) or `csv`; `ndjson` unless it is said.
-    format: Option<String>,
+    /// `ndjson` (one event a line, and unless it is said), `json` (one array) or `csv`.
+    #[param(inline)]
+    format: Option<FormatWord>,
 }
 
 /// Export events
@@ -45,7 +46,7 @@ pub(crate) struct As {
     tag = "events",
     params(Filters, As),
     security(("key" = ["read"])),
-    responses((status = 200, description = "The events", content((String = "application/x-ndjson"), (String = "application/json"), (String = "text/csv"))), Wrong)
+    responses((status = 200, description = "The events", content((String = "application/x-ndjson"), (Vec<Row<'static>> = "application/json"), (String = "text/csv"))), Wrong)
 )]
 pub(crate) async fn export(
     State(api): State<Arc<Api>>,
@@ -76,6 +77,16 @@ pub(crate) async fn export(
         (header::CACHE_CONTROL, "no-store"),
     ];
     Ok((headers, Body::new(body)).into_response())
+}
+
+/// As what events are exported.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the variants are what is described")]
+pub(crate) enum FormatWord {
+    Ndjson,
+    Json,
+    Csv,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -17,7 +17,7 @@ use super::Api;
 use super::ask::{Ask, Named, described, wrong};
 use crate::access::{CallerOf, Details};
 use crate::problem::{Problem, Wrong};
-use crate::sent::Sent;
+use crate::sent::{Sent, given};
 
 /// Events of a page, unless it is said, and at most.
 const PAGE: usize = 100;
@@ -34,10 +34,11 @@ const MOST_IDS: usize = 1_000;
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the fields are what is described")]
 pub(crate) struct Paging {
-    /// Events of a page, 1 to 1,000; 100 unless it is said.
+    /// Events of a page; 100 unless it is said.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u16>,
     /// Where the page before ended: its `next`.
+    #[param(pattern = "^[0-9]{1,4}-[0-9]{1,15}$")]
     after: Option<String>,
 }
 
@@ -180,17 +181,18 @@ pub(crate) async fn remove(
     Ok((axum::Extension(details), Json(Done { events })).into_response())
 }
 
-/// Which events are to be tried again.
+/// Which events are to be tried again: those with these ids, or all of them.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Again {
     /// Those with these ids.
-    #[serde(default)]
-    #[schema(max_items = 1000)]
-    ids: Vec<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Vec<String>, min_items = 1, max_items = 1000)]
+    ids: Option<Vec<String>>,
     /// All of them.
-    #[serde(default)]
-    all: bool,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool)]
+    all: Option<bool>,
 }
 
 /// How many it was done to.
@@ -219,15 +221,13 @@ pub(crate) async fn retry(
     caller.of_all_tenants("what could not be stored")?;
     let mut events = 0;
     match again {
-        Again { all: true, ids } if ids.is_empty() => {
+        Again { all: Some(true), ids: None } => {
             for transport in &api.reading.transports {
                 events += transport.revive(Which::All).await?;
             }
         }
-        Again { all: false, ids } if (1..=MOST_IDS).contains(&ids.len()) => {
-            let read = |id: &String| {
-                id.parse().map_err(|_| wrong(format!("ids: {id:?} is no id of an event")))
-            };
+        Again { all: None, ids: Some(ids) } if (1..=MOST_IDS).contains(&ids.len()) => {
+            let read = |id: &String| id.parse().map_err(|_| none());
             let ids: Vec<EventId> = ids.iter().map(read).collect::<Result<_, _>>()?;
             for (transport, ids) in sort(&api, &ids).await? {
                 events += transport.revive(Which::Ids(&ids)).await?;

@@ -17,7 +17,7 @@ use super::Api;
 use super::ask::{Ask, Named, wrong};
 use crate::access::{Caller, CallerOf, Details, other_tenant};
 use crate::problem::{Problem, Wrong};
-use crate::sent::Sent;
+use crate::sent::{Sent, given};
 
 /// A hold.
 #[derive(Serialize, ToSchema)]
@@ -83,14 +83,32 @@ pub(crate) async fn list(
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewHold {
     /// Of this tenant.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, min_length = 1, pattern = "^[^\\x00]+$")]
     tenant: Option<String>,
     /// Of this entity, or of all of a type: `TYPE:ID` or `TYPE`.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, pattern = "^[^:\\x00]+(:[^\\x00]+)?$", example = "order:42")]
     entity: Option<String>,
     /// By this actor: `ID` or `TYPE:ID`.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, min_length = 1, pattern = "^[^\\x00]+$", example = "user:7")]
     actor: Option<String>,
     /// Why, and on whose request.
-    #[schema(min_length = 1, max_length = 4096)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*[!-~][^\\x00]*$", example = "case 7")]
     reason: String,
+}
+
+/// Characters of a reason, at most.
+const REASON: usize = 1_000;
+
+/// A reason that may be told.
+fn reason(reason: String) -> Result<String, Problem> {
+    let visible = reason.contains(|c: char| c.is_ascii_graphic()) && !reason.contains('\0');
+    if visible && reason.chars().count() <= REASON {
+        return Ok(reason);
+    }
+    Err(wrong(format!("reason: say why in up to {REASON} characters")))
 }
 
 /// Keep events from being removed by anybody
@@ -109,13 +127,19 @@ pub(crate) async fn place(
     Sent(new): Sent<NewHold>,
 ) -> Result<Response, Problem> {
     ask.only(&[])?;
-    let NewHold { tenant, entity, actor, reason } = new;
+    let NewHold { tenant, entity, actor, reason: why } = new;
+    let why = reason(why)?;
+    let named = [("tenant", &tenant), ("entity", &entity), ("actor", &actor)];
+    let bad = |text: &String| text.is_empty() || text.contains('\0');
+    if let Some((name, _)) = named.iter().find(|(_, text)| text.as_ref().is_some_and(bad)) {
+        return Err(wrong(format!("{name}: is empty, or has a NUL, which is in no event")));
+    }
     let scope = Scope {
         tenant: own(&caller, tenant)?,
-        entity: read::<Entity>("entity", entity)?,
+        entity: entity.map(|text| covered(&text)).transpose()?,
         actor: read::<ActorFilter>("actor", actor)?,
     };
-    let placed = hold::place(&*api.reading.store, scope, &reason, caller.actor()).await?;
+    let placed = hold::place(&*api.reading.store, scope, &why, caller.actor()).await?;
     let details = Details(json!({ "hold": placed.id.to_string() }));
     Ok((StatusCode::CREATED, axum::Extension(details), Json(Hold::of(&placed))).into_response())
 }
@@ -125,7 +149,7 @@ pub(crate) async fn place(
 #[serde(deny_unknown_fields)]
 pub(crate) struct Why {
     /// Why, and on whose request.
-    #[schema(min_length = 1, max_length = 4096)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*[!-~][^\\x00]*$", example = "it was closed")]
     reason: String,
 }
 
@@ -144,9 +168,10 @@ pub(crate) async fn release(
     CallerOf(caller): CallerOf,
     Named(id): Named,
     ask: Ask,
-    Sent(Why { reason }): Sent<Why>,
+    Sent(Why { reason: why }): Sent<Why>,
 ) -> Result<Response, Problem> {
     ask.only(&[])?;
+    let why = reason(why)?;
     let none = || Problem::new(StatusCode::NOT_FOUND, "there is no such hold");
     let id: EventId = id.parse().map_err(|_| none())?;
     let all = api.reading.store.holds().await?;
@@ -154,7 +179,7 @@ pub(crate) async fn release(
     if !caller.sees(found.scope.tenant.as_deref()) {
         return Err(none());
     }
-    let released = hold::release(&*api.reading.store, id, &reason, caller.actor()).await?;
+    let released = hold::release(&*api.reading.store, id, &why, caller.actor()).await?;
     let details = Details(json!({ "hold": id.to_string() }));
     Ok((axum::Extension(details), Json(Hold::of(&released))).into_response())
 }
@@ -168,6 +193,10 @@ fn own(caller: &Caller, tenant: Option<String>) -> Result<Option<String>, Proble
         (Some(tenants), None) if tenants.len() == 1 => Ok(tenants.first().cloned()),
         (Some(_), None) => Err(wrong("tenant: this key is for several, name one")),
     }
+}
+
+fn covered(text: &str) -> Result<Entity, Problem> {
+    hold::covered(text).map_err(|fault| wrong(format!("entity: {fault}")))
 }
 
 fn read<T>(name: &str, text: Option<String>) -> Result<Option<T>, Problem>

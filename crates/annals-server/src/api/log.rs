@@ -41,7 +41,8 @@ pub(crate) async fn proof(
     let proof = proof::prove(&api.reading.store, stored.id).await.map_err(|error| {
         match error.kind() {
             // It is there, and not signed yet.
-            annals::ErrorKind::Usage => Problem::retry_after(error.found(), 1),
+            annals::ErrorKind::Usage => Problem::new(StatusCode::NOT_FOUND, error.found())
+                .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
             _ => error.into(),
         }
     })?;

@@ -64,7 +64,7 @@ async fn wrong_questions_are_answered_with_what_is_wrong() {
             400,
             "cursor: expected a cursor that an earlier page gave",
         ),
-        (format!("/v1/events?action=x&cursor={next}"), 400, "it belongs to another query"),
+        (format!("/v1/events?action=x&cursor={next}"), 409, "it belongs to another query"),
         ("/v1/events/x".to_owned(), 404, "there is no such event"),
         ("/v1/events/%ff".to_owned(), 400, ""),
         ("/v1/tail?last=10001".to_owned(), 400, "last: expected up to 10000"),
@@ -90,7 +90,7 @@ async fn wrong_questions_are_answered_with_what_is_wrong() {
         ("{\"reason\":\"\",\"entity\":\"a:b\"}", "application/json", 400),
         ("{\"reason\":\"x\"}", "application/json", 400),
         ("{}", "text/plain", 415),
-        (&format!("{{\"reason\":\"{}\"}}", "x".repeat(70_000)), "application/json", 413),
+        (&format!("{{\"reason\":\"{}\"}}", "x".repeat(1_100_000)), "application/json", 413),
     ] {
         let request = Request::post(scene.address, body).line("POST /v1/holds HTTP/1.1");
         let reply = request.with("Content-Type", kind).key(&key).send(scene.address).await;

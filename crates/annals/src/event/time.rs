@@ -129,6 +129,21 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
+impl Timestamp {
+    /// Reads RFC 3339, as somebody asks for a stretch of time: a time beyond the range of
+    /// events is the end of that range.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn nearest(text: &str) -> Result<Self, String> {
+        match text.parse::<jiff::Timestamp>() {
+            Ok(time) if time.as_nanosecond() < 0 => Ok(Self::MIN),
+            Ok(time) if time.as_microsecond() > Self::MAX.0 => Ok(Self::MAX),
+            _ => text.parse(),
+        }
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())

@@ -53,6 +53,17 @@ impl Scope {
     }
 }
 
+/// Reads what a scope may cover: `TYPE:ID`, or `TYPE` for all of a type.
+///
+/// # Errors
+/// What was expected.
+pub fn covered(text: &str) -> std::result::Result<Entity, String> {
+    match text.is_empty() || text.contains(':') {
+        true => text.parse(),
+        false => Ok(Entity::of_type(text.to_owned())),
+    }
+}
+
 /// A hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {

@@ -24,7 +24,7 @@ impl Failed {
             }
             Self::Retry(Retry { ids, all }) => {
                 let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-                let again = json!({ "ids": ids, "all": all });
+                let again = if all { json!({ "all": true }) } else { json!({ "ids": ids }) };
                 let answer = remote.post("/v1/failed/retry", &again).await?;
                 done(session, "put back", count(&answer))
             }
