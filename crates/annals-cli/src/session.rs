@@ -17,7 +17,7 @@ use annals::transport::{self, Transport};
 use annals::url::without_secrets;
 use annals::worker::{Worker, WorkerOptions};
 use annals::{Audit, AuditOptions, Delivery};
-use annals_server::{Reading, Server, Watched};
+use annals_server::{Reading, Server, Tls, TlsFiles, Watched, Wire};
 
 use crate::args::Cli;
 use crate::failure::Failure;
@@ -284,6 +284,23 @@ impl Session {
             Some(url) => store::open_existing(url).await?,
         };
         Ok(Some(Opener::new(keeper, master)?))
+    }
+
+    /// How the server keeps from others what goes over the wire.
+    pub(crate) fn wire(&self) -> Result<Wire, Failure> {
+        let tls = &self.config.tls;
+        match (&tls.certificate, &tls.key) {
+            (Some(certificate), Some(key)) => {
+                let authorities = tls.client_authorities.clone();
+                let files = TlsFiles::new(certificate, key).client_authorities(authorities);
+                Ok(Wire::Tls(Tls::open(files)?))
+            }
+            (None, None) if tls.client_authorities.is_none() => {
+                Ok(if tls.plain_anywhere { Wire::Plain } else { Wire::Loopback })
+            }
+            _ => Err(Failure::usage("TLS wants tls.certificate and tls.key, both")
+                .hint("give the files of both, or none of the two")),
+        }
     }
 
     /// Lets keys in, and answers who reads this store, if it keeps keys and has a log.

@@ -42,7 +42,7 @@ pub(crate) async fn admit(
     let asked = trail::Asked::of(&request, path.as_str());
     let need = match access.needs.of(request.method(), path.as_str()) {
         Ok(Need::Nothing) => return next.run(request).await,
-        Ok(Need::Scope(scope)) => scope,
+        Ok(need) => need,
         Err(allowed) => return no_such_method(request.method(), &allowed).into_response(),
     };
     let peer = request.extensions().get::<Peer>().copied();
@@ -51,8 +51,11 @@ pub(crate) async fn admit(
             let caller = Arc::new(caller);
             request.extensions_mut().insert(Arc::clone(&caller));
             let answer = next.run(request).await;
-            let details = answer.extensions().get::<Details>();
-            access.trail.tell(&asked, &caller, answer.status(), details);
+            // Figures tell nothing of an event, and are asked for each second.
+            if !matches!(need, Need::NearOr(_)) {
+                let details = answer.extensions().get::<Details>();
+                access.trail.tell(&asked, &caller, answer.status(), details);
+            }
             answer
         }
         Err((problem, shown)) => {

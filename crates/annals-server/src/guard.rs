@@ -36,7 +36,8 @@ fn check(request: &Request, ours: SocketAddr) -> Result<(), Problem> {
     };
     let authority = request.uri().authority().map(|authority| authority.as_str());
     for name in [Some(host), authority].into_iter().flatten() {
-        if !is_ours(name, ours.port()) {
+        // What others can reach has names that it does not know.
+        if ours.ip().to_canonical().is_loopback() && !is_ours(name, ours.port()) {
             let detail = format!(
                 "this server is not {name:?}: it serves loopback only, as localhost:{port} or {ours}",
                 port = ours.port()
@@ -57,7 +58,7 @@ fn check(request: &Request, ours: SocketAddr) -> Result<(), Problem> {
 }
 
 /// Whether a `HOST:PORT` names this server: `localhost` or a loopback address.
-fn is_ours(name: &str, port: u16) -> bool {
+pub(crate) fn is_ours(name: &str, port: u16) -> bool {
     let Ok(uri) = name.parse::<Uri>() else { return false };
     let Some(authority) = uri.authority().filter(|authority| !authority.as_str().contains('@'))
     else {

@@ -1,8 +1,12 @@
-//! HTTP for annals: events come in at `POST /v1/events`.
+//! HTTP for annals: events come in at `POST /v1/events`, and with [`Server::reading`] the
+//! trail is read and looked after under `/v1`. [`openapi`] describes all of it.
 //!
-//! What it is not: there are no keys yet, so it serves loopback only, and refuses
-//! to bind anything else. Even there a web page in someone's browser cannot post
-//! to it (see [`Server`]).
+//! Who may do what is decided by keys ([`Server::keys`], [`annals::access`]); without one,
+//! programs of this machine may send events in. What is not described in [`openapi`] with a
+//! scope lets nobody in. Others than this machine reach it over TLS ([`Tls`]). Even from this
+//! machine a web page in someone's browser cannot use it (see [`Server`]).
+//!
+//! What it is not: a place where people sign in.
 //!
 //! # Ingest
 //!
@@ -33,12 +37,13 @@
 //! | status | when | was anything taken? |
 //! |---|---|---|
 //! | 400 | the body is not JSON, ended early, or is not what its encoding says; `detail` names the byte | no |
-//! | 403 | it came from a web page | no |
+//! | 401 | there is no key, or one that does not let in | no |
+//! | 403 | the key has another scope, or it came from a web page | no |
 //! | 405 | another method than POST | no |
 //! | 408 | the body took longer than [`Limits::body_time`] | no |
 //! | 413 | more bytes, decoded too, or more events than [`Limits`] allow | no |
 //! | 415 | another content type or encoding | no |
-//! | 421 | the Host is not this server's loopback name | no |
+//! | 421 | it listens on loopback, and the Host is another name | no |
 //! | 422 | every event was refused; `rejected` names them | no |
 //! | 503 | the transport is full or away, or the server is busy; see `Retry-After` | perhaps: send all of it again |
 //!
@@ -65,9 +70,11 @@ mod problem;
 mod request_id;
 mod sent;
 mod server;
+mod tls;
 mod witness;
 
 pub use api::{Reading, openapi};
 pub use limits::Limits;
 pub use metrics::Watched;
-pub use server::Server;
+pub use server::{Server, Wire};
+pub use tls::{Tls, TlsFiles};

@@ -29,6 +29,8 @@ use tokio::time::{Instant, timeout};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::CallerOf;
+use crate::problem::Problem;
 use seen::{Looked, Seen, Stored};
 
 /// How long a backend has to answer.
@@ -166,17 +168,21 @@ pub(crate) fn described() -> OpenApiRouter<Arc<Watching>> {
     get,
     path = "/metrics",
     tag = "watching",
-    security(()),
+    security((), ("key" = ["read"])),
     responses((status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text"))
 )]
-async fn metrics(State(watching): State<Arc<Watching>>) -> Response {
-    match watching.seen().await.text() {
+async fn metrics(
+    State(watching): State<Arc<Watching>>,
+    CallerOf(caller): CallerOf,
+) -> Result<Response, Problem> {
+    caller.of_all_tenants("what is counted")?;
+    Ok(match watching.seen().await.text() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot write the metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-    }
+    })
 }
 
 /// Ask whether this process can do its work
@@ -186,14 +192,18 @@ async fn metrics(State(watching): State<Arc<Watching>>) -> Response {
     get,
     path = "/readyz",
     tag = "watching",
-    security(()),
+    security((), ("key" = ["read"])),
     responses((status = 200, description = "It can", body = String, content_type = "text/plain"), (status = 503, description = "It cannot", body = String, content_type = "text/plain"))
 )]
-async fn readyz(State(watching): State<Arc<Watching>>) -> Response {
+async fn readyz(
+    State(watching): State<Arc<Watching>>,
+    CallerOf(caller): CallerOf,
+) -> Result<Response, Problem> {
+    caller.of_all_tenants("what is amiss")?;
     let seen = watching.seen().await;
     let amiss: String = seen.amiss().iter().map(|line| format!("{line}\n")).collect();
-    match seen.is_ready() {
+    Ok(match seen.is_ready() {
         true => format!("ready\n{amiss}").into_response(),
         false => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{amiss}")).into_response(),
-    }
+    })
 }

@@ -19,9 +19,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 use utoipa_axum::router::OpenApiRouter;
@@ -34,6 +35,7 @@ use crate::ingest::{self, Ingest};
 use crate::limits::Limits;
 use crate::metrics::{self, Watched};
 use crate::problem::Problem;
+use crate::tls::Tls;
 use crate::{request_id, witness};
 
 /// How long to wait after the system could not accept a connection, as when it
@@ -50,6 +52,7 @@ pub struct Server {
     address: SocketAddr,
     serves: Serves,
     limits: Limits,
+    wire: Wire,
     /// Whether it was told to stop.
     stopping: watch::Sender<bool>,
 }
@@ -72,6 +75,17 @@ struct Guarded {
     keys: Option<Arc<Known>>,
     /// Whether programs of this machine may send events in without a key.
     open_ingest: bool,
+}
+
+/// How what goes over the wire is kept from others.
+#[derive(Clone, Debug)]
+pub enum Wire {
+    /// It does not leave this machine: loopback addresses alone.
+    Loopback,
+    /// TLS.
+    Tls(Tls),
+    /// Not at all: something before it speaks TLS, or the network is trusted.
+    Plain,
 }
 
 /// Where a request comes from.
@@ -100,24 +114,26 @@ impl Server {
     /// [`ErrorKind::Usage`] for an address that others can reach,
     /// [`ErrorKind::Away`] when the system refuses the address.
     pub async fn bind(address: SocketAddr, audit: Audit, limits: Limits) -> Result<Self> {
-        Self::bind_redacting(address, audit, limits, None).await
+        Self::bind_redacting(address, Wire::Loopback, audit, limits, None).await
     }
 
-    /// As [`Server::bind`]; events are redacted before they are queued.
+    /// As [`Server::bind`]; events are redacted before they are queued. An address that others
+    /// can reach wants [`Wire::Tls`] or [`Wire::Plain`], and [`Server::keys`].
     ///
     /// # Errors
     /// As [`Server::bind`].
     pub async fn bind_redacting(
         address: SocketAddr,
+        wire: Wire,
         audit: Audit,
         limits: Limits,
         redactor: Option<Arc<Redactor>>,
     ) -> Result<Self> {
-        refuse_strangers(address)?;
+        refuse_strangers(address, &wire)?;
         let ingest = Some(Arc::new(Ingest::new(audit.clone(), limits.clone(), redactor)));
         let audit = Some(audit);
         let guarded = Guarded { ingest, audit, open_ingest: true, ..Guarded::default() };
-        Self::listen(address, Serves::Guarded(Box::new(guarded)), limits).await
+        Self::listen(address, wire, Serves::Guarded(Box::new(guarded)), limits).await
     }
 
     /// Binds `address` for `/metrics`, `/livez` and `/readyz` alone.
@@ -125,9 +141,10 @@ impl Server {
     /// # Errors
     /// As [`Server::bind`].
     pub async fn bind_metrics(address: SocketAddr, watched: Watched) -> Result<Self> {
-        refuse_strangers(address)?;
+        refuse_strangers(address, &Wire::Loopback)?;
         let guarded = Guarded { watched: Some(watched), ..Guarded::default() };
-        Self::listen(address, Serves::Guarded(Box::new(guarded)), Limits::default()).await
+        let serves = Serves::Guarded(Box::new(guarded));
+        Self::listen(address, Wire::Loopback, serves, Limits::default()).await
     }
 
     /// Binds `address` for a witness. It may be one that others reach: what a witness does
@@ -141,12 +158,18 @@ impl Server {
         limits: Limits,
     ) -> Result<Self> {
         let routes = witness::routes(witness, limits.clone()).route("/livez", get(livez));
-        Self::listen(address, Serves::Public(routes), limits).await
+        Self::listen(address, Wire::Plain, Serves::Public(routes), limits).await
     }
 
-    async fn listen(address: SocketAddr, serves: Serves, limits: Limits) -> Result<Self> {
+    async fn listen(
+        address: SocketAddr,
+        wire: Wire,
+        serves: Serves,
+        limits: Limits,
+    ) -> Result<Self> {
         let (listener, address) = listen(address).await?;
-        Ok(Self { listener, address, serves, limits, stopping: watch::Sender::new(false) })
+        let stopping = watch::Sender::new(false);
+        Ok(Self { listener, address, serves, limits, wire, stopping })
     }
 
     /// Answers `/metrics` and `/readyz` too.
@@ -191,7 +214,16 @@ impl Server {
         let told = self.stopping.subscribe();
         let room = Arc::new(Semaphore::new(self.limits.connections));
         let mut connections = JoinSet::new();
-        let looking = self.look_for_keys();
+        self.refuse_without_keys()?;
+        let mut beside = JoinSet::new();
+        self.look_for_keys(&mut beside);
+        let tls = match &self.wire {
+            Wire::Tls(tls) => {
+                beside.spawn(tls.clone().follow());
+                Some(tls.clone())
+            }
+            _ => None,
+        };
         let app = self.serves.app(self.address, &self.stopping);
         let mut stop = pin!(stop);
         loop {
@@ -206,10 +238,20 @@ impl Server {
                 (place, accepted) = accepted => match accepted {
                     Ok((stream, peer)) => {
                         let (app, peer) = (app.clone(), Peer(peer));
-                        let head_time = self.limits.head_time;
-                        let work = connection(stream, peer, app, head_time, told.clone());
+                        let (head_time, told) = (self.limits.head_time, told.clone());
+                        // What is read now may be another certificate than before.
+                        let acceptor = tls.as_ref().map(Tls::acceptor);
                         connections.spawn(async move {
-                            work.await;
+                            match acceptor {
+                                None => connection(stream, peer, app, head_time, told).await,
+                                Some(acceptor) => {
+                                    match timeout(head_time, acceptor.accept(stream)).await {
+                                        Ok(Ok(stream)) => connection(stream, peer, app, head_time, told).await,
+                                        Ok(Err(error)) => tracing::debug!(%error, "a client speaks no TLS"),
+                                        Err(_late) => tracing::debug!("a client took too long for TLS"),
+                                    }
+                                }
+                            }
                             drop(place);
                         });
                     }
@@ -229,17 +271,28 @@ impl Server {
                 "closing connections that did not finish in time"
             );
         }
-        if let Some(looking) = looking {
-            looking.abort();
-        }
         Ok(())
     }
 
+    /// Refuses to let others in before there is anything that says who they are.
+    fn refuse_without_keys(&self) -> Result<()> {
+        let loopback = self.address.ip().to_canonical().is_loopback();
+        match &self.serves {
+            Serves::Guarded(guarded) if !loopback && guarded.keys.is_none() => Err(Error::new(
+                ErrorKind::Usage,
+                format!("listen on {}", self.address),
+                "the store keeps no keys: everyone who reaches it could write events",
+            )
+            .hint("use a store in SQLite, PostgreSQL or MariaDB, or listen on loopback")),
+            _ => Ok(()),
+        }
+    }
+
     /// Looks for keys that were made, changed or revoked, until it is ended.
-    fn look_for_keys(&self) -> Option<JoinHandle<()>> {
-        let Serves::Guarded(guarded) = &self.serves else { return None };
-        let known = Arc::clone(guarded.keys.as_ref()?);
-        Some(tokio::spawn(async move {
+    fn look_for_keys(&self, beside: &mut JoinSet<()>) {
+        let Serves::Guarded(guarded) = &self.serves else { return };
+        let Some(known) = guarded.keys.as_ref().map(Arc::clone) else { return };
+        beside.spawn(async move {
             let mut away = false;
             loop {
                 let looked = timeout(LOOK_TIME, known.refresh()).await;
@@ -255,7 +308,7 @@ impl Server {
                 away = !seen;
                 sleep(LOOK_EVERY).await;
             }
-        }))
+        });
     }
 }
 
@@ -279,7 +332,7 @@ impl Serves {
         }
         let (routes, description) = api::document(routes);
         let access = Access {
-            door: Door::new(keys, open_ingest),
+            door: Door::new(keys, open_ingest, address),
             needs: Needs::described_by(&description),
             trail: Trail::new(audit),
         };
@@ -325,14 +378,17 @@ async fn nothing_here() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is nothing here")
 }
 
-/// Refuses an address that others can reach.
-fn refuse_strangers(address: SocketAddr) -> Result<()> {
-    if address.ip().to_canonical().is_loopback() {
+/// Refuses an address that others can reach, if nothing keeps it from those on the way.
+fn refuse_strangers(address: SocketAddr, wire: &Wire) -> Result<()> {
+    if address.ip().to_canonical().is_loopback() || !matches!(wire, Wire::Loopback) {
         return Ok(());
     }
     let found = "not a loopback address: without TLS, everyone on the way would read its keys";
-    Err(Error::new(ErrorKind::Usage, format!("listen on {address}"), found)
-        .hint(format!("use 127.0.0.1:{}", address.port())))
+    Err(Error::new(ErrorKind::Usage, format!("listen on {address}"), found).hint(format!(
+        "set tls.certificate and tls.key, use 127.0.0.1:{}, or set tls.plain = \"anywhere\" if \
+             something before it speaks TLS",
+        address.port()
+    )))
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
@@ -353,7 +409,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
 /// Serves one connection until either side closes it; once told to stop, until
 /// the request in flight is answered.
 async fn connection(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
     app: Router,
     head_time: Duration,

@@ -35,13 +35,37 @@ impl Certificates {
         let certificate = params.signed_by(&key, &authority).map_err(io::Error::other)?;
         fs::write(certificates.authority(), authority.pem())?;
         fs::write(certificates.path("server.pem"), certificate.pem())?;
-        let secret = certificates.path("server.key");
-        fs::write(&secret, key.serialize_pem())?;
-        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
+        let secret = certificates.private("server.key", &key.serialize_pem())?;
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let mut params = CertificateParams::new(Vec::new()).map_err(io::Error::other)?;
+        params.distinguished_name.push(DnType::CommonName, "a client of the tests");
+        let certificate = params.signed_by(&key, &authority).map_err(io::Error::other)?;
+        fs::write(certificates.path("client.pem"), certificate.pem())?;
+        certificates.private("client.key", &key.serialize_pem())?;
         // The server reads them as its own user.
         give_away(&secret)?;
         give_away(certificates.directory.path())?;
         Ok(certificates)
+    }
+
+    /// Writes a file that its owner alone may read.
+    fn private(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.path(name);
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        Ok(path)
+    }
+
+    /// The server's certificate and its private key.
+    #[must_use]
+    pub fn server(&self) -> [PathBuf; 2] {
+        [self.path("server.pem"), self.path("server.key")]
+    }
+
+    /// A client's certificate of the same authority, and its private key.
+    #[must_use]
+    pub fn client(&self) -> [PathBuf; 2] {
+        [self.path("client.pem"), self.path("client.key")]
     }
 
     /// The file with the authority's certificate, for `sslrootcert`.

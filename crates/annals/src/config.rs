@@ -75,6 +75,8 @@ pub struct Config {
     pub capture: CaptureSettings,
     /// How events are taken in over HTTP.
     pub ingest: IngestSettings,
+    /// How the server speaks TLS.
+    pub tls: TlsSettings,
     /// Who may use the server.
     pub access: AccessSettings,
     /// How the log is signed.
@@ -121,6 +123,20 @@ pub struct IngestSettings {
     pub max_body_bytes: usize,
     /// Events of one request, at most.
     pub max_events: usize,
+}
+
+/// How the server speaks TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsSettings {
+    /// The file of its certificate, if it speaks TLS.
+    pub certificate: Option<PathBuf>,
+    /// The file of the private key.
+    pub key: Option<PathBuf>,
+    /// The file of the authorities of clients' certificates, if they must show one.
+    pub client_authorities: Option<PathBuf>,
+    /// Whether it may listen without TLS where others reach it.
+    pub plain_anywhere: bool,
 }
 
 /// Who may use the server.

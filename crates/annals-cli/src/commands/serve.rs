@@ -53,7 +53,7 @@ impl Serve {
 
 /// The ingest endpoint, and the handle it captures with.
 pub(crate) async fn bind(session: &Session) -> Result<(Server, Audit), Failure> {
-    let redactor = session.redactor(true)?;
+    let (redactor, wire) = (session.redactor(true)?, session.wire()?);
     let mut options = session.config.capture.options();
     // A queue that is away is stood in for by the spool. Where there is none, that
     // becomes a 503 at once, and the client keeps its events: nothing is sent later
@@ -64,7 +64,7 @@ pub(crate) async fn bind(session: &Session) -> Result<(Server, Audit), Failure> 
     let audit = session.capture(options).await?;
     let IngestSettings { listen, max_body_bytes, max_events, .. } = session.config.ingest;
     let limits = Limits::default().body_bytes(max_body_bytes).events(max_events);
-    match Server::bind_redacting(listen, audit.clone(), limits, redactor).await {
+    match Server::bind_redacting(listen, wire, audit.clone(), limits, redactor).await {
         Ok(server) => Ok((server, audit)),
         Err(error) => {
             audit.shutdown(DEADLINE).await?;
@@ -75,7 +75,8 @@ pub(crate) async fn bind(session: &Session) -> Result<(Server, Audit), Failure> 
 
 /// Says where it listens and how to try it.
 pub(crate) fn tell(session: &Session, server: &Server) -> Result<(), Failure> {
-    let url = format!("http://{}/v1/events", server.local_addr());
+    let scheme = if session.config.tls.certificate.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}/v1/events", server.local_addr());
     if session.out.json() {
         return session.out.object(&json!({ "listening": url }));
     }

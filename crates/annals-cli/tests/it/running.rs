@@ -35,6 +35,6 @@ pub(crate) fn listening(here: &Installation, command: &[&str]) -> (Mortal, Strin
     let child = Mortal(child);
     let said: Value = serde_json::from_str(&line).unwrap();
     let url = said["listening"].as_str().unwrap().to_owned();
-    let address = url.strip_prefix("http://").unwrap().split_once('/').unwrap().0.to_owned();
+    let address = url.split('/').nth(2).unwrap().to_owned();
     (child, address)
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
+use annals_testbed::certificates::Certificates;
 use annals_testbed::postgres::Postgres;
 use annals_testbed::{required, schemathesis};
 use serde_json::Value;
@@ -313,4 +314,61 @@ fn a_store_that_is_away_stops_reading_and_nothing_else() {
     assert!(!answer.contains("postgres"), "nothing of the database is told: {answer}");
     server.resume().unwrap();
     wait_until("it is read again", || ask("GET /v1/events", "").0 == 200);
+}
+
+#[test]
+fn a_server_speaks_tls_and_refuses_to_be_reached_without() {
+    let certificates = Certificates::of("localhost").unwrap();
+    let [certificate, secret] = certificates.server().map(|path| path.display().to_string());
+    let here = Installation::new();
+    let tls = format!("[tls]\ncertificate = \"{certificate}\"\nkey = \"{secret}\"\n");
+    here.write("annals.toml", &tls);
+    here.store(&TRAIL);
+    let create = ["keys", "create", "--name", "all", "--scope", "read", "--all-tenants"];
+    let key = here.ok(&create).trim().to_owned();
+    let (_server, address) = listening(&here, &["up"]);
+    let port = address.rsplit_once(':').unwrap().1;
+    let elsewhere = Installation::new();
+    let query = |url: &str, believed: Option<&std::path::Path>| {
+        let mut query = elsewhere.command(&["query", "--entity", "product:42"]);
+        query.env("ANNALS_SERVER", url).env("ANNALS_KEY", &key);
+        if let Some(believed) = believed {
+            query.env("SSL_CERT_FILE", believed);
+        }
+        Ended::of(&query.output().unwrap())
+    };
+    let url = format!("https://localhost:{port}");
+    let right = query(&url, Some(&certificates.authority()));
+    assert_eq!((right.status, right.stdout.lines().count()), (0, 2), "{right:?}");
+    let unbelieved = query(&url, None);
+    assert_eq!(unbelieved.status, 1);
+    assert!(unbelieved.stderr.contains("certificate"), "{}", unbelieved.stderr);
+
+    let other = Installation::new();
+    let start = |more: &[&str], file: &str| {
+        other.write("annals.toml", file);
+        other.run(&[&["serve"][..], more].concat())
+    };
+    for (more, file, said) in [
+        (&["--listen", "0.0.0.0:0"][..], "", "set tls.certificate and tls.key"),
+        (
+            &[],
+            &*format!("[tls]\ncertificate = \"{certificate}\"\n"),
+            "TLS wants tls.certificate and tls.key, both",
+        ),
+        (
+            &["--store", "file:audit.log", "--listen", "0.0.0.0:0"],
+            "[tls]\nplain = \"anywhere\"\n",
+            "the store keeps no keys",
+        ),
+        (
+            &["--store", "file:audit.log"],
+            "[access]\ningest = \"keys\"\n",
+            "access.ingest wants keys",
+        ),
+    ] {
+        let ended = start(more, file);
+        assert_eq!(ended.status, 2, "{file}: {ended:?}");
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Caller {
 #[derive(Debug)]
 enum Who {
     /// A program of this machine, without a key.
-    Local,
+    Near,
     Key {
         key: Arc<ApiKey>,
         known: Arc<Known>,
@@ -31,10 +31,10 @@ enum Who {
 }
 
 impl Caller {
-    /// A program of this machine, without a key: it may send events in, and nothing else.
-    pub(super) fn local() -> Self {
-        let scopes = [Scope::Ingest].into();
-        Self { who: Who::Local, grant: Grant { scopes, tenants: Tenants::All, source: None } }
+    /// A program of this machine, without a key, where that is enough.
+    pub(super) fn near() -> Self {
+        let (scopes, tenants) = (BTreeSet::new(), Tenants::All);
+        Self { who: Who::Near, grant: Grant { scopes, tenants, source: None } }
     }
 
     pub(super) fn with_key(key: Arc<ApiKey>, known: &Arc<Known>) -> Self {
@@ -49,7 +49,7 @@ impl Caller {
     /// As whom it acts.
     pub(crate) fn actor(&self) -> Option<Actor> {
         match &self.who {
-            Who::Local => None,
+            Who::Near => None,
             Who::Key { key, .. } => {
                 let mut actor = Actor::new("api_key", &key.id);
                 actor.name = Some(key.name.clone().into());
@@ -103,7 +103,7 @@ impl Caller {
     /// Whether it would be let in still: for answers that take long.
     pub(crate) fn is_still_admitted(&self) -> bool {
         match &self.who {
-            Who::Local => true,
+            Who::Near => true,
             Who::Key { key, known } => known.still_admits(key, Timestamp::now()),
         }
     }

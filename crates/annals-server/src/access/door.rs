@@ -1,5 +1,6 @@
 //! Looks at what a request shows to be let in.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,11 @@ use annals::Timestamp;
 use annals::access::{Known, Refused, Scope, Token};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Caller;
+use super::needs::Need;
+use crate::guard::is_ours;
 use crate::problem::Problem;
 use crate::server::Peer;
 
@@ -20,7 +23,7 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub(crate) const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// A key that is not known may have just been made: how soon after the last look to look
-/// again for it.
+/// again for it. Whoever shows such keys waits as long, and costs no more than that.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What a proxy adds that hands on somebody else's request.
@@ -32,6 +35,8 @@ pub(crate) struct Door {
     known: Option<Arc<Known>>,
     /// Whether programs of this machine may send events in without a key.
     open_ingest: bool,
+    /// Where the server listens.
+    ours: SocketAddr,
     looked: Mutex<Option<Instant>>,
 }
 
@@ -39,8 +44,8 @@ pub(crate) struct Door {
 pub(super) type Turned = (Problem, Option<String>);
 
 impl Door {
-    pub(crate) fn new(known: Option<Arc<Known>>, open_ingest: bool) -> Self {
-        Self { known, open_ingest, looked: Mutex::default() }
+    pub(crate) fn new(known: Option<Arc<Known>>, open_ingest: bool, ours: SocketAddr) -> Self {
+        Self { known, open_ingest, ours, looked: Mutex::default() }
     }
 
     /// Who sends a request, if it may do what it wants to.
@@ -48,13 +53,16 @@ impl Door {
         &self,
         headers: &HeaderMap,
         peer: Option<Peer>,
-        scope: Scope,
+        need: Need,
     ) -> Result<Caller, Turned> {
+        let (scope, open) = match need {
+            Need::Nothing => return Ok(Caller::near()),
+            Need::Scope(scope) => (scope, scope == Scope::Ingest && self.open_ingest),
+            Need::NearOr(scope) => (scope, true),
+        };
         let token = match shown(headers) {
             Ok(Some(token)) => token,
-            Ok(None) if scope == Scope::Ingest && self.open_ingest && is_near(headers, peer) => {
-                return Ok(Caller::local());
-            }
+            Ok(None) if open && self.is_near(headers, peer) => return Ok(Caller::near()),
             Ok(None) => {
                 return Err((unauthorized("show a key: Authorization: Bearer annals_…"), None));
             }
@@ -82,17 +90,29 @@ impl Door {
         Ok(caller)
     }
 
-    /// Looks for keys once more, unless that was just done; answers whether it is worth
-    /// while to try again.
+    /// Whether a program of this machine sends it, by a name of this machine, and hands nobody
+    /// else's request on.
+    fn is_near(&self, headers: &HeaderMap, peer: Option<Peer>) -> bool {
+        let handed_on = HANDED_ON.iter().any(|name| headers.contains_key(*name));
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        peer.is_some_and(|Peer(peer)| peer.ip().to_canonical().is_loopback())
+            && host.is_some_and(|host| is_ours(host, self.ours.port()))
+            && !handed_on
+    }
+
+    /// Looks for keys once more, unless somebody does that meanwhile; answers whether it is
+    /// worth while to try again.
     async fn look(&self, known: &Known) -> bool {
+        let asked = Instant::now();
         let mut looked = self.looked.lock().await;
-        if looked.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN) {
+        match *looked {
             // Who waited for the lock has what the other one saw.
-            return true;
+            Some(last) if last >= asked => return true,
+            Some(last) => sleep_until(last + LOOK_AGAIN).await,
+            None => {}
         }
-        let seen = matches!(timeout(LOOK_TIME, known.refresh()).await, Ok(Ok(())));
         *looked = Some(Instant::now());
-        seen
+        matches!(timeout(LOOK_TIME, known.refresh()).await, Ok(Ok(())))
     }
 }
 
@@ -112,12 +132,6 @@ fn shown(headers: &HeaderMap) -> Result<Option<Token>, &'static str> {
         }
         _ => Err("send Authorization: Bearer, and the key"),
     }
-}
-
-/// Whether a program of this machine sends it, and hands nobody else's request on.
-fn is_near(headers: &HeaderMap, peer: Option<Peer>) -> bool {
-    let handed_on = HANDED_ON.iter().any(|name| headers.contains_key(*name));
-    peer.is_some_and(|Peer(peer)| peer.ip().to_canonical().is_loopback()) && !handed_on
 }
 
 fn unauthorized(detail: &str) -> Problem {

@@ -17,6 +17,8 @@ pub(crate) enum Need {
     Nothing,
     /// A key with this scope.
     Scope(Scope),
+    /// Such a key, or to come from this machine.
+    NearOr(Scope),
 }
 
 /// What each request needs, by path and method.
@@ -61,12 +63,16 @@ fn needs(item: &PathItem) -> Vec<(Method, Need)> {
 /// nobody is to be let in.
 fn need(operation: &Operation) -> Option<Need> {
     let security = serde_json::to_value(operation.security.as_ref()?).ok()?;
-    let [only] = security.as_array()?.as_slice() else { return None };
-    match only.as_object()? {
-        none if none.is_empty() => Some(Need::Nothing),
-        some => {
-            let [scope] = some.get(SCHEME)?.as_array()?.as_slice() else { return None };
-            Some(Need::Scope(scope.as_str()?.parse().ok()?))
-        }
+    let scope = |with: &serde_json::Value| {
+        let [scope] = with.get(SCHEME)?.as_array()?.as_slice() else { return None };
+        scope.as_str()?.parse().ok()
+    };
+    let is_none =
+        |with: &serde_json::Value| with.as_object().is_some_and(serde_json::Map::is_empty);
+    match security.as_array()?.as_slice() {
+        [none] if is_none(none) => Some(Need::Nothing),
+        [key] => scope(key).map(Need::Scope),
+        [none, key] if is_none(none) => scope(key).map(Need::NearOr),
+        _ => None,
     }
 }

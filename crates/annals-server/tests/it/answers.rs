@@ -193,9 +193,11 @@ async fn who_looked_at_what_is_in_the_trail() {
 #[tokio::test]
 async fn refusals_are_told_of_up_to_a_bound_and_counted_beyond() {
     let scene = Scene::set().await;
-    let unknown = format!("annals_{}_{}", "0".repeat(16), "0".repeat(64));
+    let end = annals::Timestamp::now().after(Duration::from_millis(50));
+    let expired = scene.make(&[Scope::Read], &[], None, Some(end)).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
     for _ in 0..70 {
-        assert_eq!(scene.get("/v1/events", &unknown).await.status, 401);
+        assert_eq!(scene.get("/v1/events", &expired).await.status, 401);
     }
     assert_eq!(scene.work().await.len(), 60);
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A request that is right in everything that a test does not change.
@@ -89,7 +89,10 @@ pub(crate) struct Reply {
 
 /// The next chunk of an answer, of which the first bytes are there already; an empty one is
 /// the last. None if the connection ended.
-pub(crate) async fn chunk(stream: &mut TcpStream, left: &mut Vec<u8>) -> Option<Vec<u8>> {
+pub(crate) async fn chunk(
+    stream: &mut (impl AsyncRead + Unpin),
+    left: &mut Vec<u8>,
+) -> Option<Vec<u8>> {
     loop {
         if let Some(end) = left.windows(2).position(|window| window == b"\r\n") {
             let text = std::str::from_utf8(&left[..end]).unwrap();
@@ -108,7 +111,7 @@ pub(crate) async fn chunk(stream: &mut TcpStream, left: &mut Vec<u8>) -> Option<
 }
 
 impl Reply {
-    pub(crate) async fn read(stream: &mut TcpStream) -> Self {
+    pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Self {
         let mut bytes = Vec::new();
         let end = loop {
             if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {

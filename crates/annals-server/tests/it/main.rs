@@ -19,4 +19,5 @@ mod served;
 mod splitting;
 mod stopping;
 mod tailing;
+mod tls;
 mod unavailable;

@@ -11,7 +11,7 @@ use annals::store::{Appended, Record, Store};
 use annals::transport::memory::MemoryTransport;
 use annals::transport::{Transport, Want};
 use annals::{Actor, Audit, Entity, Event, EventId, Object, Timestamp};
-use annals_server::{Limits, Reading, Server, Watched};
+use annals_server::{Limits, Reading, Server, Watched, Wire};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -39,6 +39,10 @@ impl Scene {
 
     /// `open_ingest` as [`Server::keys`] has it.
     pub(crate) async fn with(open_ingest: bool) -> Self {
+        Self::on("127.0.0.1:0", Wire::Loopback, open_ingest).await
+    }
+
+    pub(crate) async fn on(address: &str, wire: Wire, open_ingest: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("events.db").display());
         let store = annals::store::open(&url).await.unwrap();
@@ -49,10 +53,11 @@ impl Scene {
         let transports = [Arc::clone(&queue)];
         let reading = Reading::new(Arc::clone(&store)).transports(&transports);
         let watched = Watched::new().transport(Arc::clone(&queue), true);
-        let address = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(address, audit.clone(), Limits::default()).await.unwrap();
+        let (address, limits) = (address.parse().unwrap(), Limits::default());
+        let server = Server::bind_redacting(address, wire, audit.clone(), limits, None);
+        let server = server.await.unwrap();
         let server = server.keys(known, open_ingest).reading(reading).watching(watched);
-        let address = server.local_addr();
+        let address = SocketAddr::from(([127, 0, 0, 1], server.local_addr().port()));
         let (stop, stopped) = oneshot::channel::<()>();
         let running = Some(tokio::spawn(server.run(async {
             let _ = stopped.await;

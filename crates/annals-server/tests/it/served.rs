@@ -8,7 +8,7 @@ use annals::redact::Redactor;
 use annals::transport::memory::MemoryTransport;
 use annals::transport::{Transport, Want};
 use annals::{Audit, Event};
-use annals_server::{Limits, Server};
+use annals_server::{Limits, Server, Wire};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -38,7 +38,9 @@ impl Served {
         let audit = Audit::start(Arc::clone(&transport), Server::audit_options()).unwrap();
         let address = "127.0.0.1:0".parse().unwrap();
         let server =
-            Server::bind_redacting(address, audit.clone(), limits, redactor).await.unwrap();
+            Server::bind_redacting(address, Wire::Loopback, audit.clone(), limits, redactor)
+                .await
+                .unwrap();
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(async {

@@ -13,7 +13,7 @@ use super::value::{Given, Value, shown, validate};
 use super::{
     ACCESS_KEY, AccessSettings, CaptureSettings, Config, IngestSettings, LOG_KEY, LogSettings,
     MASTER_KEY, MetricsSettings, Patterns, REDACT_KEY, RedactSettings, Resolved, RetentionSettings,
-    SealSettings, Sources,
+    SealSettings, Sources, TlsSettings,
 };
 use crate::capture::{Delivery, WhenFull};
 use crate::retention::Policy;
@@ -216,6 +216,12 @@ impl Values {
             worker: self.worker(),
             capture: self.capture(),
             ingest: self.ingest(),
+            tls: TlsSettings {
+                certificate: self.path("tls.certificate"),
+                key: self.path("tls.key"),
+                client_authorities: self.path("tls.client_authorities"),
+                plain_anywhere: self.text("tls.plain") == "anywhere",
+            },
             access: AccessSettings {
                 key_file: self.path("access.key_file").unwrap_or_default(),
                 open_ingest: self.text("access.ingest") == "loopback",

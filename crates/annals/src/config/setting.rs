@@ -274,7 +274,7 @@ pub const SETTINGS: &[Setting] = &[
         "ingest.listen",
         Kind::Address,
         Some("127.0.0.1:4620"),
-        "Where events are taken in over HTTP. Loopback only, until there are keys.",
+        "Where the server listens. Anything but loopback wants TLS (tls.certificate) and keys.",
     ),
     setting(
         "ingest.max_body_bytes",
@@ -287,6 +287,25 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Count(1, 100_000),
         Some("10000"),
         "Events of one request, at most.",
+    ),
+    setting(
+        "tls.certificate",
+        Kind::Path,
+        None,
+        "The server's certificate, and those up to an authority, in PEM; read again when it changes.",
+    ),
+    setting("tls.key", Kind::Path, None, "The private key of that certificate, in PEM."),
+    setting(
+        "tls.client_authorities",
+        Kind::Path,
+        None,
+        "Authorities, in PEM, of one of which every client must show a certificate.",
+    ),
+    setting(
+        "tls.plain",
+        Kind::Choice(&["loopback", "anywhere"]),
+        Some("loopback"),
+        "Where it may listen without TLS: on this machine (loopback), or anywhere, as behind a proxy that speaks TLS.",
     ),
     setting(
         "access.key_file",
@@ -305,8 +324,7 @@ pub const SETTINGS: &[Setting] = &[
         "metrics.listen",
         Kind::Address,
         None,
-        "Where `annals work` answers Prometheus at /metrics, such as 127.0.0.1:9620. Loopback \
-         only, until there are keys.",
+        "Where `annals work` answers Prometheus at /metrics, such as 127.0.0.1:9620. Loopback only.",
     ),
     setting(
         "retention.archive",

@@ -58,6 +58,9 @@ fn example(setting: &Setting) -> String {
         (Kind::Path, None) if setting.key.starts_with("redact.") => {
             "\"/etc/annals/hash.key\"".to_owned()
         }
+        (Kind::Path, None) if setting.key.starts_with("tls.") => {
+            format!("\"/etc/annals/{}.pem\"", setting.key.trim_start_matches("tls."))
+        }
         (Kind::Path, None) if setting.key.starts_with("seal.") => {
             "\"/etc/annals/master.key\"".to_owned()
         }

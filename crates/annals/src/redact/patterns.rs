@@ -41,7 +41,7 @@ impl Secret {
 
 /// Keys that say whose they are: what they begin with, and how many letters, digits, `_` and
 /// `-` follow at least.
-const API_KEYS: [(&str, usize); 18] = [
+const API_KEYS: [(&str, usize); 19] = [
     ("AKIA", 16),
     ("ASIA", 16),
     ("ghp_", 30),
@@ -59,6 +59,7 @@ const API_KEYS: [(&str, usize); 18] = [
     ("sk-proj-", 20),
     ("AIza", 35),
     ("npm_", 36),
+    ("annals_", 81),
     ("SG.", 40),
 ];
 
