@@ -44,7 +44,7 @@ pub(crate) struct Global {
     /// A plain copy to write too, such as file:PATH; may be given several times
     #[arg(long, global = true, value_name = "URL")]
     mirror: Vec<String>,
-    /// Read through this server, such as https://annals.example, instead of the store
+    /// Read through the server at this URL instead of the store
     #[arg(long, global = true, env = "ANNALS_SERVER", value_name = "URL")]
     pub(crate) server: Option<String>,
     /// The key that the server wants; better given as ANNALS_KEY, which nobody sees

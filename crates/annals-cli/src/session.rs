@@ -7,6 +7,7 @@ use annals::access::{AccessKey, Keyring, Known};
 use annals::config::{
     ACCESS_KEY, Config, ConfigFile, EnvFile, LOG_KEY, MASTER_KEY, Patterns, REDACT_KEY, Sources,
 };
+use annals::context::proxy::TrustedProxies;
 use annals::log::VerifierKey;
 use annals::proof::{Cosigner, Keys, Publisher, Signer, Target, WitnessAddress};
 use annals::redact::{self, HashKey, Redactor};
@@ -310,7 +311,10 @@ impl Session {
         transports: &[Arc<dyn Transport>],
         store: Option<Arc<dyn Store>>,
     ) -> Result<Server, Failure> {
-        let open_ingest = self.config.access.open_ingest;
+        let access = &self.config.access;
+        let server =
+            server.proxies(TrustedProxies::new(access.proxies.iter().map(String::as_str))?);
+        let open_ingest = access.open_ingest;
         let Some(store) = store else {
             if open_ingest {
                 return Ok(server);

@@ -6,10 +6,12 @@
 mod caller;
 mod door;
 mod needs;
+mod throttle;
 mod trail;
 
 pub(crate) use caller::{Caller, CallerOf, Details, other_tenant};
 pub(crate) use door::{Door, LOOK_EVERY, LOOK_TIME};
+use door::{Origin, Turned};
 pub(crate) use needs::{Needs, SCHEME};
 pub(crate) use trail::Trail;
 
@@ -21,7 +23,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::problem::Problem;
-use crate::server::Peer;
 use needs::Need;
 
 /// What decides about each request of the API.
@@ -45,8 +46,8 @@ pub(crate) async fn admit(
         Ok(need) => need,
         Err(allowed) => return no_such_method(request.method(), &allowed).into_response(),
     };
-    let peer = request.extensions().get::<Peer>().copied();
-    match access.door.caller(request.headers(), peer, need).await {
+    let from = Origin::of(&request);
+    match access.door.caller(request.headers(), from, need).await {
         Ok(caller) => {
             let caller = Arc::new(caller);
             request.extensions_mut().insert(Arc::clone(&caller));
@@ -58,8 +59,8 @@ pub(crate) async fn admit(
             }
             answer
         }
-        Err((problem, shown)) => {
-            if let Some(key) = shown {
+        Err(Turned { problem, key }) => {
+            if let Some(key) = key {
                 access.trail.tell_of_refusal(&asked, &key, problem.status());
             }
             problem.closing().into_response()

@@ -62,6 +62,7 @@
 mod access;
 mod api;
 pub mod body;
+mod client;
 mod guard;
 mod ingest;
 mod limits;

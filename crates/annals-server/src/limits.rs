@@ -16,6 +16,11 @@ pub struct Limits {
     pub events: usize,
     /// Connections at a time; further ones wait to be accepted.
     pub connections: usize,
+    /// Requests of one key in a second, and twice as many at once.
+    pub requests_per_key: u32,
+    /// Requests from one address in a second, likewise; programs of this machine have no
+    /// such bound.
+    pub requests_per_address: u32,
     /// How long a request's head may take, and how long a connection may idle.
     pub head_time: Duration,
     /// How long a request's body may take.
@@ -28,7 +33,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 16 MiB a body and 64 MiB in all, 10,000 events, 256 connections; 15 s for
+    /// 16 MiB a body and 64 MiB in all, 10,000 events, 256 connections, 5,000 requests a second
+    /// of a key and from an address; 15 s for
     /// a head, 30 s for a body, for durability and for stopping.
     fn default() -> Self {
         Self {
@@ -36,6 +42,8 @@ impl Default for Limits {
             held_bytes: 64 * 1024 * 1024,
             events: 10_000,
             connections: 256,
+            requests_per_key: 5_000,
+            requests_per_address: 5_000,
             head_time: Duration::from_secs(15),
             body_time: Duration::from_secs(30),
             durable_time: Duration::from_secs(30),
@@ -50,6 +58,13 @@ impl Limits {
     pub fn body_bytes(mut self, bytes: usize) -> Self {
         self.body_bytes = bytes;
         self.held_bytes = self.held_bytes.max(bytes);
+        self
+    }
+
+    /// Sets the requests of one key, and those from one address, in a second.
+    #[must_use]
+    pub fn requests(mut self, per_key: u32, per_address: u32) -> Self {
+        (self.requests_per_key, self.requests_per_address) = (per_key, per_address);
         self
     }
 

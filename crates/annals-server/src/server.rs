@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals::access::Known;
+use annals::context::proxy::TrustedProxies;
 use annals::proof::Witness;
 use annals::redact::Redactor;
 use annals::{Audit, AuditOptions, Delivery, Error, ErrorKind, Result, WhenFull};
@@ -36,7 +37,7 @@ use crate::limits::Limits;
 use crate::metrics::{self, Watched};
 use crate::problem::Problem;
 use crate::tls::Tls;
-use crate::{request_id, witness};
+use crate::{client, request_id, witness};
 
 /// How long to wait after the system could not accept a connection, as when it
 /// has no file descriptor left.
@@ -75,6 +76,7 @@ struct Guarded {
     keys: Option<Arc<Known>>,
     /// Whether programs of this machine may send events in without a key.
     open_ingest: bool,
+    proxies: TrustedProxies,
 }
 
 /// How what goes over the wire is kept from others.
@@ -191,6 +193,12 @@ impl Server {
         self.with(|guarded| guarded.reading = Some(reading))
     }
 
+    /// Believes these proxies about who sent a request.
+    #[must_use]
+    pub fn proxies(self, proxies: TrustedProxies) -> Self {
+        self.with(|guarded| guarded.proxies = proxies)
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Guarded)) -> Self {
         if let Serves::Guarded(guarded) = &mut self.serves {
             change(guarded);
@@ -224,7 +232,7 @@ impl Server {
             }
             _ => None,
         };
-        let app = self.serves.app(self.address, &self.stopping);
+        let app = self.serves.app(self.address, &self.limits, &self.stopping);
         let mut stop = pin!(stop);
         loop {
             let accepted = async {
@@ -314,12 +322,12 @@ impl Server {
 
 impl Serves {
     /// The routes, and what stands before them.
-    fn app(self, address: SocketAddr, stopping: &watch::Sender<bool>) -> Router {
+    fn app(self, address: SocketAddr, limits: &Limits, stopping: &watch::Sender<bool>) -> Router {
         let guarded = match self {
             Self::Guarded(guarded) => guarded,
             Self::Public(routes) => return routes.fallback(nothing_here),
         };
-        let Guarded { ingest, audit, watched, reading, keys, open_ingest } = *guarded;
+        let Guarded { ingest, audit, watched, reading, keys, open_ingest, proxies } = *guarded;
         let mut routes = described();
         if let Some(ingest) = ingest {
             routes = routes.merge(ingest::routes(ingest));
@@ -332,7 +340,7 @@ impl Serves {
         }
         let (routes, description) = api::document(routes);
         let access = Access {
-            door: Door::new(keys, open_ingest, address),
+            door: Door::new(keys, open_ingest, address, limits),
             needs: Needs::described_by(&description),
             trail: Trail::new(audit),
         };
@@ -342,6 +350,7 @@ impl Serves {
             .layer(from_fn(api::etag))
             .layer(from_fn_with_state(address, guard))
             .layer(from_fn(request_id::name))
+            .layer(from_fn_with_state(proxies, client::find))
     }
 }
 

@@ -147,6 +147,12 @@ pub struct AccessSettings {
     pub key_file: PathBuf,
     /// Whether programs of this machine may send events in without a key.
     pub open_ingest: bool,
+    /// Proxies that are believed: addresses and networks.
+    pub proxies: Vec<String>,
+    /// Requests of one key in a second.
+    pub requests_per_key: u32,
+    /// Requests from one address in a second.
+    pub requests_per_address: u32,
 }
 
 /// Who may look at a worker.

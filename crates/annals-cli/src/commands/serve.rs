@@ -63,7 +63,11 @@ pub(crate) async fn bind(session: &Session) -> Result<(Server, Audit), Failure> 
     options.when_full = if session.may_spill() { WhenFull::Spill } else { suits.when_full };
     let audit = session.capture(options).await?;
     let IngestSettings { listen, max_body_bytes, max_events, .. } = session.config.ingest;
-    let limits = Limits::default().body_bytes(max_body_bytes).events(max_events);
+    let access = &session.config.access;
+    let limits = Limits::default()
+        .body_bytes(max_body_bytes)
+        .events(max_events)
+        .requests(access.requests_per_key, access.requests_per_address);
     match Server::bind_redacting(listen, wire, audit.clone(), limits, redactor).await {
         Ok(server) => Ok((server, audit)),
         Err(error) => {

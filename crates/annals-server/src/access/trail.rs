@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::time::{Duration, Instant};
 
 use super::{Caller, Details};
+use crate::client::Client;
 use crate::request_id::RequestId;
-use crate::server::Peer;
 
 /// Somebody read something.
 const READ: &str = "annals.read";
@@ -58,8 +58,8 @@ impl Asked {
         let text = |text: &str| -> annals::event::Text {
             text.chars().filter(|c| !c.is_control()).take(MOST).collect::<String>().into()
         };
-        let peer = request.extensions().get::<Peer>();
-        context.ip = peer.map(|Peer(peer)| text(&peer.ip().to_canonical().to_string()));
+        let client = request.extensions().get::<Client>();
+        context.ip = client.map(|Client(client)| text(&client.to_string()));
         let agent = request.headers().get(header::USER_AGENT);
         context.user_agent = agent.and_then(|agent| agent.to_str().ok()).map(text);
         context.url = request.uri().path_and_query().map(|asked| text(asked.as_str()));

@@ -196,8 +196,10 @@ async fn refusals_are_told_of_up_to_a_bound_and_counted_beyond() {
     let end = annals::Timestamp::now().after(Duration::from_millis(50));
     let expired = scene.make(&[Scope::Read], &[], None, Some(end)).await;
     tokio::time::sleep(Duration::from_millis(60)).await;
-    for _ in 0..70 {
-        assert_eq!(scene.get("/v1/events", &expired).await.status, 401);
+    for number in 0..70 {
+        let request = Request::get(scene.address, "/v1/events").key(&expired);
+        let request = request.with("X-Forwarded-For", &format!("192.0.2.{number}"));
+        assert_eq!(request.send(scene.address).await.status, 401);
     }
     assert_eq!(scene.work().await.len(), 60);
 }

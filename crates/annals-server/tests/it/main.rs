@@ -19,5 +19,6 @@ mod served;
 mod splitting;
 mod stopping;
 mod tailing;
+mod throttling;
 mod tls;
 mod unavailable;

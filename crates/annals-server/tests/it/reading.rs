@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals::access::{AccessKey, Grant, Keyring, Known, Scope, Tenants};
+use annals::context::proxy::TrustedProxies;
 use annals::proof::{Keys, Signer};
 use annals::store::{Appended, Record, Store};
 use annals::transport::memory::MemoryTransport;
@@ -43,6 +44,16 @@ impl Scene {
     }
 
     pub(crate) async fn on(address: &str, wire: Wire, open_ingest: bool) -> Self {
+        Self::bounded(address, wire, open_ingest, Limits::default()).await
+    }
+
+    /// As behind a proxy at 127.0.0.1, which is believed.
+    pub(crate) async fn bounded(
+        address: &str,
+        wire: Wire,
+        open_ingest: bool,
+        limits: Limits,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("events.db").display());
         let store = annals::store::open(&url).await.unwrap();
@@ -53,10 +64,12 @@ impl Scene {
         let transports = [Arc::clone(&queue)];
         let reading = Reading::new(Arc::clone(&store)).transports(&transports);
         let watched = Watched::new().transport(Arc::clone(&queue), true);
-        let (address, limits) = (address.parse().unwrap(), Limits::default());
+        let address = address.parse().unwrap();
         let server = Server::bind_redacting(address, wire, audit.clone(), limits, None);
         let server = server.await.unwrap();
+        let proxies = TrustedProxies::new(["127.0.0.1"]).unwrap();
         let server = server.keys(known, open_ingest).reading(reading).watching(watched);
+        let server = server.proxies(proxies);
         let address = SocketAddr::from(([127, 0, 0, 1], server.local_addr().port()));
         let (stop, stopped) = oneshot::channel::<()>();
         let running = Some(tokio::spawn(server.run(async {

@@ -161,7 +161,7 @@ fn environment(variables: &[Variable], warnings: &mut Vec<Fault>) -> Layer {
                 Kind::Witnesses | Kind::Targets => {
                     Given::Texts(value.lines().map(str::to_owned).collect())
                 }
-                Kind::Urls | Kind::Mapping | Kind::Fields => {
+                Kind::Urls | Kind::Mapping | Kind::Fields | Kind::Networks => {
                     Given::Texts(value.split_whitespace().map(str::to_owned).collect())
                 }
                 _ => Given::Text(value.clone()),
@@ -225,6 +225,9 @@ impl Values {
             access: AccessSettings {
                 key_file: self.path("access.key_file").unwrap_or_default(),
                 open_ingest: self.text("access.ingest") == "loopback",
+                proxies: self.texts("access.proxies"),
+                requests_per_key: self.count("access.requests_per_key"),
+                requests_per_address: self.count("access.requests_per_address"),
             },
             prune_older_than: self.duration("prune.older_than"),
             log: LogSettings {
@@ -379,6 +382,10 @@ impl Values {
             Some((Value::Number(number), _)) => Some(*number),
             _ => None,
         }
+    }
+
+    fn count(&self, key: &str) -> u32 {
+        self.number(key).and_then(|number| u32::try_from(number).ok()).unwrap_or(u32::MAX)
     }
 
     fn size(&self, key: &str) -> usize {

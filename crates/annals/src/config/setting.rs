@@ -34,6 +34,8 @@ pub enum Kind {
     Mapping,
     /// Fields of entities: `customer.email`.
     Fields,
+    /// Addresses and networks: `10.0.0.0/8`.
+    Networks,
     /// A command of the shell.
     Command,
     /// Witnesses: for each its key, a space and its URL.
@@ -319,6 +321,24 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Choice(&["loopback", "keys"]),
         Some("loopback"),
         "Who may send events in without a key: programs of this machine (loopback), or nobody (keys).",
+    ),
+    setting(
+        "access.proxies",
+        Kind::Networks,
+        None,
+        "Proxies whose X-Forwarded-For is believed, as addresses or networks.",
+    ),
+    setting(
+        "access.requests_per_key",
+        Kind::Count(1, 1_000_000),
+        Some("5000"),
+        "Requests of one key in a second, and twice as many at once; others get 429 and when to come again.",
+    ),
+    setting(
+        "access.requests_per_address",
+        Kind::Count(1, 1_000_000),
+        Some("5000"),
+        "The same of one address; programs of this machine that show no key have no such bound.",
     ),
     setting(
         "metrics.listen",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::setting::{Kind, Setting};
 use super::suggest::closest;
+use crate::context::proxy::TrustedProxies;
 use crate::foreign::symfony::Field;
 use crate::unit::{format_bytes, format_duration, parse_bytes, parse_duration};
 use crate::url::without_secrets;
@@ -93,6 +94,16 @@ pub(super) fn validate(setting: &Setting, given: &Given) -> Result<Value, String
             };
             texts.into_iter().map(field).collect::<Result<_, _>>().map(Value::Texts)
         }
+        Kind::Networks => {
+            let texts: Vec<&str> = match given {
+                Given::Texts(texts) => texts.iter().map(String::as_str).collect(),
+                _ => vec![one()?],
+            };
+            match TrustedProxies::new(texts.iter().copied()) {
+                Ok(_) => Ok(Value::Texts(texts.into_iter().map(str::to_owned).collect())),
+                Err(error) => Err(error.found().to_owned()),
+            }
+        }
         Kind::Witnesses | Kind::Targets => {
             let texts: Vec<&str> = match given {
                 Given::Texts(texts) => texts.iter().map(String::as_str).collect(),
@@ -162,6 +173,7 @@ fn expected(kind: Kind) -> String {
         Kind::Urls => "a URL in quotes, or a list of them".to_owned(),
         Kind::Mapping => "PROPERTY=FIELD in quotes, or a list of them".to_owned(),
         Kind::Fields => "TYPE.FIELD in quotes, or a list of them".to_owned(),
+        Kind::Networks => "an address or a network in quotes, or a list of them".to_owned(),
         Kind::Witnesses => "a key and a URL in quotes, or a list of them".to_owned(),
         Kind::Targets => {
             "file:PATH, exec:COMMAND, a URL or syslog: in quotes, or a list of them".to_owned()
