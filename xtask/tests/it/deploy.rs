@@ -36,6 +36,15 @@ fn systemd_takes_the_units() {
     let told = String::from_utf8_lossy(&checked.stderr);
     let ours: Vec<&str> = told.lines().filter(|line| line.contains("annals")).collect();
     assert!(checked.status.success() && ours.is_empty(), "{told}");
+    for unit in units.iter().filter(|unit| unit.extension().is_some_and(|kind| kind == "service")) {
+        let rated = Command::new("systemd-analyze")
+            .args(["security", "--offline=true", "--threshold=20", "--no-pager"])
+            .arg(unit)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&rated.stdout);
+        assert!(rated.status.success(), "{} is exposed: {told}", unit.display());
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::Command;
 use annals_testbed::prometheus::{Prometheus, promtool};
 use annals_testbed::redis::{DURABLE, Redis};
 use annals_testbed::required;
+use serde_json::Value;
 
 use crate::installation::{Installation, wait_until};
 use crate::running::{Mortal, listening};
@@ -179,18 +180,39 @@ fn up_is_ready_while_the_spool_takes_what_the_queue_cannot() {
 
 /// The rules that `deploy/` has are understood, fire when they should, and not otherwise.
 #[test]
-fn the_rules_of_prometheus_fire_when_they_should() {
+fn the_rules_of_prometheus_fire_and_the_dashboard_asks_for_what_there_is() {
     let Some(promtool) = required(promtool()) else { return };
     let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/prometheus");
     for check in [["check", "rules", "rules.yml"], ["test", "rules", "rules_test.yml"]] {
         let checked = Command::new(&promtool).args(check).current_dir(rules).output().unwrap();
         assert!(checked.status.success(), "{check:?}: {checked:?}");
     }
-    // What they ask for is what is told, but for what Prometheus tells itself.
+    // What the dashboard asks for is PromQL: each of it as a rule that records it.
     let here = Installation::new();
+    let dashboard = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/grafana/annals.json");
+    let dashboard = std::fs::read_to_string(dashboard).unwrap();
+    let asked: Value = serde_json::from_str(&dashboard).unwrap();
+    let targets = asked["panels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().map(Vec::as_slice).unwrap_or_default());
+    let asked: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+    assert!(asked.len() > 20, "{asked:?}");
+    let recorded = asked
+        .iter()
+        .enumerate()
+        .map(|(at, asked)| serde_json::json!({ "record": format!("panel:{at}"), "expr": asked }));
+    let recorded: Vec<Value> = recorded.collect();
+    let recorded = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": recorded }] });
+    here.write("dashboard.yml", &recorded.to_string());
+    let check = ["check", "rules", "--lint=none", "dashboard.yml"];
+    let checked = Command::new(&promtool).args(check).current_dir(here.path("")).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    // What they ask for is what is told, but for what Prometheus tells itself.
     let up = Watched::up(&here);
     let (_, told) = up.get("/metrics");
-    let text = std::fs::read_to_string(format!("{rules}/rules.yml")).unwrap();
+    let text = std::fs::read_to_string(format!("{rules}/rules.yml")).unwrap() + &asked.join(" ");
     let names = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     // Without a witness, and before anything was signed, there is none.
     let later = [
