@@ -14,10 +14,10 @@ use std::process::Stdio;
 use row::Row;
 
 /// Every bench program of the workspace.
-const PROGRAMS: [&str; 3] = ["bench", "request", "memory"];
+const PROGRAMS: [&str; 4] = ["bench", "request", "memory", "server"];
 
 /// The benches, as they are named on the command line.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
     "record",
     "latency",
     "durable",
@@ -42,6 +42,7 @@ const NAMES: [&str; 24] = [
     "seal",
     "request",
     "memory",
+    "server",
 ];
 
 /// Where the page goes, and what it is made from.

@@ -4,7 +4,7 @@ use super::row::{Row, Span, Target};
 use crate::machine;
 
 /// What each reference does, by bench.
-const REFERENCES: [(&str, &str); 22] = [
+const REFERENCES: [(&str, &str); 23] = [
     (
         "record",
         "Ours is `audit.updated(&before, &after)`: it takes the difference of two values of a \
@@ -117,6 +117,15 @@ const REFERENCES: [(&str, &str); 22] = [
          handle on the SQLite transport and without any; a new shop each time.",
     ),
     (
+        "server",
+        "`annals serve` as a process of its own on the embedded default, asked over kept \
+         connections by a process on the same two cores. Ingest: eight connections with batches \
+         of 100 events of 600 bytes, 64 with one event a request; the reference encodes the same \
+         events and sends them into such a queue, eight batches side by side. A page is asked for \
+         300 times a round. Tail: from an event's own time to when each of the listeners has read \
+         it, 25 events each 50 ms.",
+    ),
+    (
         "memory",
         "`annals work` as a process of its own, batches of 100: the peak of its resident memory \
          (VmHWM) while it drains for some seconds; and of `annals verify` over what was stored.",
@@ -224,6 +233,7 @@ fn cells(row: &Row) -> [String; 6] {
         Some(Target::RatioAtMost(limit)) => format!("ratio ≤ {limit}"),
         Some(Target::RatioAtLeast(limit)) => format!("ratio ≥ {limit}"),
         Some(Target::AtMost(limit)) => format!("≤ {limit} {}", row.unit),
+        Some(Target::AtLeast(limit)) => format!("≥ {limit} {}", row.unit),
     };
     let met = match row.met() {
         None => "-",

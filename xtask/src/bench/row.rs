@@ -32,6 +32,7 @@ pub(super) enum Target {
     RatioAtMost(f64),
     RatioAtLeast(f64),
     AtMost(f64),
+    AtLeast(f64),
 }
 
 impl Row {
@@ -84,7 +85,8 @@ impl Row {
         let target = limit("ratio_at_most")
             .map(Target::RatioAtMost)
             .or(limit("ratio_at_least").map(Target::RatioAtLeast))
-            .or(limit("at_most").map(Target::AtMost));
+            .or(limit("at_most").map(Target::AtMost))
+            .or(limit("at_least").map(Target::AtLeast));
         let (bench, what, unit) = (text("bench")?, text("what")?, text("unit")?);
         Some(Self { bench, what, unit, on, rounds, ours, reference, ratio, target })
     }
@@ -96,6 +98,7 @@ impl Row {
             Target::RatioAtMost(limit) => json!({ "ratio_at_most": limit }),
             Target::RatioAtLeast(limit) => json!({ "ratio_at_least": limit }),
             Target::AtMost(limit) => json!({ "at_most": limit }),
+            Target::AtLeast(limit) => json!({ "at_least": limit }),
         });
         json!({
             "bench": self.bench, "what": self.what, "unit": self.unit, "on": self.on,
@@ -112,6 +115,7 @@ impl Row {
             Target::RatioAtMost(limit) => ratio <= limit,
             Target::RatioAtLeast(limit) => ratio >= limit,
             Target::AtMost(limit) => self.ours.median <= limit,
+            Target::AtLeast(limit) => self.ours.median >= limit,
         })
     }
 }

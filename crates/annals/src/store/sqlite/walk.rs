@@ -94,11 +94,15 @@ impl Walk {
         Ok(if seen < SLICE { Slice::End } else { Slice::GoOn })
     }
 
-    /// A place before every event in the order of the walk.
+    /// A place before every event that is looked for, in the order of the walk: the index is
+    /// entered there, and not where the store ends.
     fn outermost(&self) -> (i64, i64) {
+        let filter = &self.0.query.filter;
+        let micros =
+            |time: Option<crate::Timestamp>, or| time.map_or(or, crate::Timestamp::as_micros);
         match self.0.query.order {
-            Order::NewestFirst => (i64::MAX, i64::MAX),
-            Order::OldestFirst => (-1, -1),
+            Order::NewestFirst => (micros(filter.until, i64::MAX), -1),
+            Order::OldestFirst => (micros(filter.since, -1), -1),
         }
     }
 }
