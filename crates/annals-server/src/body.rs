@@ -6,8 +6,7 @@
 
 use std::fmt;
 
-use annals::Event;
-use annals::event::Writer;
+use annals::event::{Accepted, Writer};
 use serde::Deserializer;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -67,7 +66,7 @@ impl Piece<'_> {
     ///
     /// # Errors
     /// Why it is refused, in one line.
-    pub fn accept(self) -> Result<Event, String> {
+    pub fn accept(self) -> Result<Accepted, String> {
         self.accept_from(Writer::default())
     }
 
@@ -75,7 +74,7 @@ impl Piece<'_> {
     ///
     /// # Errors
     /// As [`Self::accept`].
-    pub fn accept_from(self, writer: Writer<'_>) -> Result<Event, String> {
+    pub fn accept_from(self, writer: Writer<'_>) -> Result<Accepted, String> {
         let text = match self {
             Self::Text(text) => text,
             Self::NotUtf8(at) => return Err(format!("not UTF-8 at byte {at}")),
@@ -84,10 +83,7 @@ impl Piece<'_> {
             let limit = annals::event::MAX_EVENT_BYTES;
             return Err(format!("{} bytes; an event has at most {limit}", text.len()));
         }
-        match annals::event::accept_from(text, writer) {
-            Ok(accepted) => Ok(accepted.event),
-            Err(fault) => Err(shorten(fault.to_string())),
-        }
+        annals::event::accept_from(text, writer).map_err(|fault| shorten(fault.to_string()))
     }
 
     /// Its bytes.

@@ -5,8 +5,9 @@ mod read;
 
 use std::sync::Arc;
 
+use annals::event::Encoded;
 use annals::redact::Redactor;
-use annals::{Audit, Error, ErrorKind, Event, EventId};
+use annals::{Audit, Error, ErrorKind, EventId};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -71,7 +72,7 @@ impl Serialize for Id {
 }
 
 /// An event of a request, or why it is none, and the bytes that it was written in.
-type Read = (Result<Event, String>, usize);
+type Read = (Result<Encoded, String>, usize);
 
 impl Ingest {
     pub(crate) fn new(audit: Audit, limits: Limits, redactor: Option<Arc<Redactor>>) -> Self {
@@ -88,8 +89,8 @@ impl Ingest {
         for (index, (event, length)) in events.into_iter().enumerate() {
             match event {
                 Ok(event) => {
-                    report.ids.push(Some(Id(event.id)));
-                    waiting.push((index, self.audit.forward(event)));
+                    report.ids.push(Some(Id(event.id())));
+                    waiting.push((index, self.audit.forward_encoded(&event)));
                 }
                 Err(reason) => report.reject(index, reason),
             }
@@ -194,10 +195,10 @@ pub(crate) async fn ingest(
         let accept = |piece: body::Piece<'_>| {
             let event = piece.accept_from(caller.writer());
             let event = match redactor {
-                Some(redactor) => event.and_then(|event| redactor.event(event)),
+                Some(redactor) => event.and_then(|event| redactor.accepted(event)),
                 None => event,
             };
-            (event, piece.len())
+            (event.map(|event| event.encoded), piece.len())
         };
         let events = pieces.into_iter().map(accept).collect::<Vec<Read>>();
         Ok::<_, Problem>((events, held))

@@ -229,6 +229,11 @@ impl Audit {
         })
     }
 
+    /// As [`Audit::forward`], of an event that is encoded already.
+    pub fn forward_encoded(&self, encoded: &event::Encoded) -> Receipt {
+        self.buffer.push(encoded.id(), encoded.bytes(), None, self.buffer.options.delivery)
+    }
+
     /// Records an event of Annals itself, such as who read the trail. Applications have no
     /// use for it: what begins with `annals.` is not theirs to say.
     #[cfg(feature = "access")]

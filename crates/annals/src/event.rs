@@ -23,7 +23,7 @@ use std::str::FromStr;
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) use accept::accept_waiting;
-pub use accept::{Accepted, Writer, accept, accept_from};
+pub use accept::{Accepted, Encoded, Writer, accept, accept_from};
 pub use codec::Defaults;
 #[cfg(feature = "file")]
 pub(crate) use codec::peek_id;

@@ -202,7 +202,7 @@ impl Recorder<'_> {
     fn take(&mut self, number: u64, accepted: Accepted) {
         let named = accepted.idempotent || accepted.event.producer.is_some();
         let receipt = if named {
-            self.audit.forward(accepted.event)
+            self.audit.forward_encoded(&accepted.encoded)
         } else {
             self.audit.record(accepted.event)
         };

@@ -181,8 +181,7 @@ fn message(line: Line) -> Result<Message, String> {
                 .to_owned(),
         );
     }
-    let body = accepted.event.encode().map_err(|fault| fault.to_string())?;
-    Ok(Message { id: accepted.event.id, body })
+    Ok(Message { id: accepted.encoded.id(), body: accepted.encoded.into_bytes() })
 }
 
 /// Moves what lies in the spool: sent first, then taken out.

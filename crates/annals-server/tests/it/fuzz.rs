@@ -9,10 +9,11 @@ pub(crate) fn check(body: &[u8]) {
     agrees(split(body, Format::Json, LIMIT), serde_json::from_slice(body).ok(), LIMIT);
     for format in [Format::Json, Format::Ndjson] {
         for piece in split(body, format, 100).unwrap_or_default() {
-            if let Ok(event) = piece.accept() {
-                let bytes = event.encode().expect("an accepted event can be encoded");
-                let decoded = annals::Event::decode(&bytes).expect("an encoded event can be read");
-                assert_eq!(decoded, event);
+            if let Ok(accepted) = piece.accept() {
+                let bytes = accepted.encoded.bytes();
+                assert_eq!(accepted.event.encode().as_deref(), Ok(bytes), "it is the event's");
+                let decoded = annals::Event::decode(bytes).expect("an encoded event can be read");
+                assert_eq!(decoded, accepted.event);
             }
         }
     }

@@ -22,9 +22,46 @@ use super::{
 pub struct Accepted {
     /// The event, with its id.
     pub event: Event,
+    /// It, encoded: what [`crate::Audit::forward_encoded`] takes.
+    pub encoded: Encoded,
     /// Whether the sender named the event, so that sending it twice stores it
     /// once: by a UUIDv7, or by another id from which the id is derived.
     pub idempotent: bool,
+}
+
+/// An encoded event, which was checked when it was encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    id: EventId,
+    bytes: Vec<u8>,
+}
+
+impl Encoded {
+    /// Encodes an event as [`Event::encode`] does.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn of(event: &Event) -> Result<Self, EventFault> {
+        Ok(Self { id: event.id, bytes: event.encode()? })
+    }
+
+    /// The event's id.
+    #[must_use]
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes, for who keeps them.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
 }
 
 /// Reads one event that a producer wrote as a JSON object.
@@ -77,10 +114,11 @@ fn read(
     let object = Object::from_checked(compact).map_err(whole)?;
     let mut read = Reader { faults: Vec::new(), waited_as, writer };
     read.faults.extend(found.into_iter().map(|fault| (fault.path, fault.what)));
-    let accepted = read.event(&object);
+    let (event, idempotent) = read.event(&object);
     // The encoder's own checks (lengths, reserved names) belong to the answer,
     // save of a field that could not even be read.
-    if let Err(fault) = accepted.event.encode() {
+    let encoded = Encoded::of(&event);
+    if let Err(fault) = &encoded {
         let unread = read.faults.len();
         for (field, what) in fault.faults() {
             if !read.faults[..unread].iter().any(|(known, _)| covers(known, field)) {
@@ -89,7 +127,7 @@ fn read(
         }
     }
     EventFault::from_list(read.faults)?;
-    Ok(accepted)
+    Ok(Accepted { event, encoded: encoded?, idempotent })
 }
 
 /// Whether a fault of `known` says enough about `field`, which is it or in it.
@@ -109,7 +147,8 @@ impl Reader<'_> {
         self.faults.push((field.to_owned(), what.into()));
     }
 
-    fn event(&mut self, object: &Object) -> Accepted {
+    /// The event, and whether its sender named it.
+    fn event(&mut self, object: &Object) -> (Event, bool) {
         let mut event = Event::new("", Entity::of_type(""));
         let mut id: Option<Text> = None;
         let mut occurred_at = None;
@@ -170,7 +209,7 @@ impl Reader<'_> {
         }
         self.bind(&mut event);
         let idempotent = self.identify(&mut event, id.as_ref(), occurred_at);
-        Accepted { event, idempotent }
+        (event, idempotent)
     }
 
     /// Settles as whom the sender writes.

@@ -1,5 +1,6 @@
 //! Redacting encoded events.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +8,7 @@ use super::key::HashKey;
 use super::mask;
 use super::patterns::{Secret, find_secrets};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, Turn, personal_value, rewrite};
+use crate::event::{Accepted, Encoded, Event, Turn, personal_value, rewrite};
 use crate::store::Record;
 use crate::worker::Redact;
 
@@ -110,6 +111,24 @@ impl Redactor {
         place.map_or(0, |place| self.found[place].load(Ordering::Relaxed))
     }
 
+    /// Redacts an event that came in from somebody else.
+    ///
+    /// # Errors
+    /// If it can no longer be encoded.
+    pub fn accepted(&self, accepted: Accepted) -> std::result::Result<Accepted, String> {
+        if self.is_idle() {
+            return Ok(accepted);
+        }
+        let event = &accepted.event;
+        let text =
+            std::str::from_utf8(accepted.encoded.bytes()).map_err(|error| error.to_string())?;
+        let tenant = event.tenant.as_deref().unwrap_or_default();
+        let Some(text) = self.text(text, &event.entity.kind, tenant) else { return Ok(accepted) };
+        let event = Event::decode(text.as_bytes()).map_err(|error| error.to_string())?;
+        let encoded = Encoded::of(&event).map_err(|fault| fault.to_string())?;
+        Ok(Accepted { event, encoded, ..accepted })
+    }
+
     /// Redacts an event that is about to be captured.
     ///
     /// # Errors
@@ -183,8 +202,8 @@ impl Redactor {
         }
         // As it is written, if nothing in it is escaped.
         let decoded = match raw.contains('\\') {
-            true => serde_json::from_str::<String>(raw).ok(),
-            false => raw.get(1..raw.len() - 1).map(str::to_owned),
+            true => serde_json::from_str::<String>(raw).ok().map(Cow::Owned),
+            false => raw.get(1..raw.len() - 1).map(Cow::Borrowed),
         };
         let Some(text) = decoded else { return Turn::Keep };
         let secrets = find_secrets(&text);
