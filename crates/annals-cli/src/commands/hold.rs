@@ -138,7 +138,7 @@ fn list(session: &Session, holds: &[hold::Hold]) -> Result<(), Failure> {
             shown(&hold.reason).to_string(),
         ]);
     }
-    session.out.line(table)
+    session.out.text(table)
 }
 
 fn object(hold: &hold::Hold) -> serde_json::Value {

@@ -162,11 +162,11 @@ async fn list(session: &Session) -> Result<(), Failure> {
             _ => {}
         }
     }
-    session.out.line(table)
+    session.out.text(table)
 }
 
 fn state(key: &ApiKey, now: Timestamp) -> String {
-    match (key.revoked_at, key.expires_at) {
+    match (key.revoked_at, key.ends_at()) {
         (Some(at), _) => format!("{BAD}revoked{BAD:#} {}", time(at, Clock::Date)),
         (None, Some(end)) if end <= now => {
             format!("{BAD}expired{BAD:#} {}", time(end, Clock::Date))
@@ -196,6 +196,7 @@ fn object(key: &ApiKey) -> Value {
         "tenants": key.grant.tenants, "source": key.grant.source,
         "created_at": key.created_at.to_string(),
         "expires_at": key.expires_at.map(|end| end.to_string()),
+        "retires_at": key.retires_at.map(|at| at.to_string()),
         "revoked_at": key.revoked_at.map(|at| at.to_string()),
     })
 }

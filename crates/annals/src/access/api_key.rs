@@ -131,6 +131,8 @@ pub struct ApiKey {
     pub created_at: Timestamp,
     /// From when on it no longer works.
     pub expires_at: Option<Timestamp>,
+    /// From when on it no longer works since another one replaces it.
+    pub retires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
     pub(super) hash: [u8; 32],
@@ -140,7 +142,13 @@ impl ApiKey {
     /// Whether it works at a time.
     #[must_use]
     pub fn works_at(&self, now: Timestamp) -> bool {
-        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+        self.revoked_at.is_none() && self.ends_at().is_none_or(|end| now < end)
+    }
+
+    /// From when on it no longer works, if nobody revokes it before.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        [self.expires_at, self.retires_at].into_iter().flatten().min()
     }
 }
 
@@ -153,6 +161,8 @@ struct Body {
     created_at: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retires_at: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revoked_at: Option<String>,
     hash: String,
@@ -167,6 +177,7 @@ impl ApiKey {
             grant: self.grant.clone(),
             created_at: time(self.created_at),
             expires_at: self.expires_at.map(time),
+            retires_at: self.retires_at.map(time),
             revoked_at: self.revoked_at.map(time),
             hash: hex(&self.hash),
         };
@@ -189,6 +200,7 @@ impl ApiKey {
             grant: body.grant,
             created_at: time(body.created_at)?,
             expires_at: body.expires_at.map(time).transpose()?,
+            retires_at: body.retires_at.map(time).transpose()?,
             revoked_at: body.revoked_at.map(time).transpose()?,
             hash,
         })

@@ -111,8 +111,8 @@ impl Keyring {
         }
     }
 
-    /// Replaces a key by a new one that may do the same; the old one works for `overlap`
-    /// yet, unless it expires sooner. An event [`KEY_ROTATED`] tells of it.
+    /// Replaces a key by a new one that may do the same, for as long from now on as the old one
+    /// could from its beginning; the old one works for `overlap` yet, unless it ends sooner. An event [`KEY_ROTATED`] tells of it.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] if there is no such key, or it no longer works; otherwise if the
@@ -130,10 +130,12 @@ impl Keyring {
             return Err(Error::new(ErrorKind::Usage, format!("rotate the key {id}"), found)
                 .hint("make a new one with `annals keys create`"));
         }
-        let (key, token) = self.make(&old.name, old.grant.clone(), None)?;
+        let life = old.expires_at.map(|end| end.since(old.created_at));
+        let (mut key, token) = self.make(&old.name, old.grant.clone(), None)?;
+        key.expires_at = life.map(|life| key.created_at.after(life));
         self.write(&key, 0).await?;
         let end = now.after(overlap);
-        old.expires_at = Some(old.expires_at.map_or(end, |before| before.min(end)));
+        old.retires_at = Some(old.retires_at.map_or(end, |before| before.min(end)));
         self.write(&old, revision).await?;
         self.tell(KEY_ROTATED, &key, Some(&old), by).await?;
         Ok((key, token))
@@ -166,7 +168,8 @@ impl Keyring {
         let hash = self.key.hash(token.id(), token.secret());
         let (id, name) = (token.id().to_owned(), name.to_owned());
         let created_at = Timestamp::now();
-        let key = ApiKey { id, name, grant, created_at, expires_at, revoked_at: None, hash };
+        let (retires_at, revoked_at) = (None, None);
+        let key = ApiKey { id, name, grant, created_at, expires_at, retires_at, revoked_at, hash };
         Ok((key, token))
     }
 

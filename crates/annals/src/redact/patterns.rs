@@ -79,7 +79,7 @@ pub fn find_secrets(text: &str) -> Vec<(Range<usize>, Secret)> {
             b'-' if bytes[at..].starts_with(b"-----BEGIN ") => private_key(text, at),
             b'B' | b'b' if begins => bearer(bytes, at),
             b'e' if begins && bytes[at..].starts_with(b"eyJ") => jwt(bytes, at),
-            b'A' | b'g' | b'x' | b's' | b'r' | b'n' | b'S' if begins => api_key(bytes, at),
+            b'A' | b'a' | b'g' | b'x' | b's' | b'r' | b'n' | b'S' if begins => api_key(bytes, at),
             b':' if bytes[at..].starts_with(b"://") => url_password(bytes, at),
             _ => None,
         };

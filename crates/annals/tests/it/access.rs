@@ -93,10 +93,19 @@ async fn a_rotated_key_overlaps_with_its_successor(database: Database) {
     let later = now().after(hour);
     assert_eq!(known.find(&old, later), Err(Refused::Expired));
     assert!(known.find(&token, later).is_ok());
+    assert_eq!(new.expires_at, None, "it works for ever, as the old one could");
     // A second rotation gives the old one no more time than it had.
     keys.ring().rotate(old.id(), 2 * hour, None).await.unwrap();
     let known = keys.known().await;
     assert_eq!(known.find(&old, later), Err(Refused::Expired));
+    // What expires is replaced by what expires as late after its own beginning.
+    let end = Some(now().after(24 * hour));
+    let (expiring, token) = keys.ring().create("till", acme(), end, None).await.unwrap();
+    for _ in 0..2 {
+        let (new, _) = keys.ring().rotate(token.id(), hour, None).await.unwrap();
+        let life = |key: &ApiKey| key.expires_at.unwrap().since(key.created_at);
+        assert_eq!(life(&new), life(&expiring));
+    }
 }
 
 async fn a_key_that_was_changed_in_the_database_lets_nobody_in(database: Database) {

@@ -157,6 +157,11 @@ fn secrets_are_found_in_all_their_shapes() {
             Secret::ApiKey,
             "ghp_0123456789abcdefghijABCDEFGHIJ012345",
         ),
+        (
+            "annals_0123456789abcdef_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            Secret::ApiKey,
+            "annals_0123456789abcdef_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        ),
         ("postgres://shop:s3cr3t@db/shop", Secret::UrlPassword, "s3cr3t"),
         ("see https://jo:p@ss:w0rd@example.org/x?y for it", Secret::UrlPassword, "p@ss:w0rd"),
     ] {
