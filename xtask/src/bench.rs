@@ -17,7 +17,7 @@ use row::Row;
 const PROGRAMS: [&str; 4] = ["bench", "request", "memory", "server"];
 
 /// The benches, as they are named on the command line.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 26] = [
     "record",
     "latency",
     "durable",
@@ -38,6 +38,7 @@ const NAMES: [&str; 25] = [
     "record-redis",
     "redis-away",
     "drain-redis",
+    "rollup",
     "verify",
     "seal",
     "request",

@@ -11,6 +11,7 @@ use annals::context::proxy::TrustedProxies;
 use annals::log::VerifierKey;
 use annals::proof::{Cosigner, Keys, Publisher, Signer, Target, WitnessAddress};
 use annals::redact::{self, HashKey, Redactor};
+use annals::rollup::Roller;
 use annals::seal::{Declared, MasterKey, Opener, Sealer};
 use annals::store::laravel::AuditsTable;
 use annals::store::{self, Appender, Store};
@@ -364,16 +365,17 @@ impl Session {
         })
     }
 
-    /// What signs the log of this store, has it witnessed and publishes it; none without one
-    /// that has a log.
+    /// What counts the events of this store, signs its log, has that witnessed and publishes
+    /// it; none without one that has a log.
     pub(crate) fn keeper(&self, store: Option<&Arc<dyn Store>>) -> Result<Option<Keeper>, Failure> {
         // What is configured wrongly is told even where there is no log.
         let (witnesses, targets) = (self.witnesses()?, self.targets()?);
         let Some(store) = store.map(Arc::clone) else { return Ok(None) };
+        let roller = Roller::new(Arc::clone(&store))?;
         let signer = Arc::new(self.signer_of(Arc::clone(&store))?);
         let cosigner = Cosigner::new(Arc::clone(&store), Arc::clone(&signer), witnesses);
         let publisher = Publisher::new(store, targets, self.config.log.publish_every);
-        Ok(Some(Keeper::new(signer, cosigner, publisher)))
+        Ok(Some(Keeper::new(roller, signer, cosigner, publisher)))
     }
 
     /// The store, if it is of a kind that has a log.

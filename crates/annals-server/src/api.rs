@@ -2,6 +2,7 @@
 
 mod answer;
 mod ask;
+mod counts;
 mod description;
 mod entities;
 mod etag;
@@ -108,6 +109,8 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(entities::state))
         .routes(routes!(tail::tail))
         .routes(routes!(export::export))
+        .routes(routes!(counts::facets))
+        .routes(routes!(counts::histogram))
         .routes(routes!(stats::stats))
         .routes(routes!(log::checkpoint))
         .routes(routes!(log::verify))

@@ -33,6 +33,7 @@ pub mod redact;
 pub mod retention;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub mod roles;
+pub mod rollup;
 #[cfg(feature = "seal")]
 pub mod seal;
 pub mod store;

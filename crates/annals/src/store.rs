@@ -30,6 +30,7 @@ mod prune;
 mod record;
 mod registry;
 mod retain;
+mod rollups;
 mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -56,6 +57,8 @@ pub(crate) use prune::{Going, Hands, announce, yield_to_appends};
 pub use record::Record;
 pub use registry::{Entry, Registry};
 pub use retain::{Month, Retain, Spot, Surveyed};
+pub use rollups::{Rolled, RollupHead, RollupPart, Rollups, StaleDay, WhichParts};
+pub(crate) use rollups::{day_of, day_of_millis};
 #[cfg(any(feature = "access", feature = "proof", feature = "redact", feature = "seal"))]
 pub(crate) use system::{append_system_event, system_event};
 pub use vault::{SubjectKey, Vault, Whose};
@@ -194,6 +197,14 @@ pub trait Store: Appender {
     /// [`ErrorKind::Usage`] if this kind of store does not keep that.
     fn registry(&self) -> Result<&dyn Registry> {
         Err(registry::without_registry(self.url()))
+    }
+
+    /// Counts of its events.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if this kind of store keeps none.
+    fn rollups(&self) -> Result<&dyn Rollups> {
+        Err(rollups::without_rollups(self.url()))
     }
 
     /// What retention by rules looks at and removes.

@@ -155,7 +155,7 @@ fn doctor_is_content_with_a_sound_installation() {
     assert!(made.contains("transport  sqlite:annals-data/queue.db  ready"), "{made}");
     let said = here.ok(&["doctor"]);
     assert!(!said.contains("warn ") && !said.contains("fail "), "{said}");
-    assert!(said.contains("undamaged, store tables of version 5"), "{said}");
+    assert!(said.contains("undamaged, store tables of version 6"), "{said}");
     assert!(said.contains("undamaged, queue tables of version 1"), "{said}");
     here.ok(&["migrate"]);
 }

@@ -175,6 +175,15 @@ impl Ask {
         self.0.get(name).map(read).transpose()
     }
 
+    /// A number of things, at least one.
+    pub(crate) fn up_to(&self, name: &str, most: usize) -> Result<Option<usize>, Problem> {
+        let asked = self.get::<usize>(name)?;
+        match asked.filter(|asked| !(1..=most).contains(asked)) {
+            None => Ok(asked),
+            Some(other) => Err(wrong(format!("{name}: expected 1 to {most}, found {other}"))),
+        }
+    }
+
     fn text(&self, name: &str) -> Option<String> {
         self.0.get(name).cloned()
     }
@@ -199,10 +208,7 @@ impl Ask {
 
     /// The [`Paging`] through what a filter lets through.
     pub(crate) fn page(&self, filter: Filter) -> Result<Query, Problem> {
-        let limit = self.get::<usize>("limit")?.unwrap_or(PAGE);
-        if !(1..=MAX_PAGE).contains(&limit) {
-            return Err(wrong(format!("limit: expected 1 to {MAX_PAGE}, found {limit}")));
-        }
+        let limit = self.up_to("limit", MAX_PAGE)?.unwrap_or(PAGE);
         let query = Query::newest(filter).limit(limit).after(self.get::<Cursor>("cursor")?);
         let query = match self.0.get("order").map(String::as_str) {
             None | Some("newest") => query,

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod counting;
 mod encoding;
 mod exporting;
 mod fuzz;

@@ -61,7 +61,7 @@ const fn with(operation: Operation, body: fn() -> Value) -> Operation {
     Operation { body: Some(body), ..operation }
 }
 
-const OPERATIONS: [Operation; 24] = [
+const OPERATIONS: [Operation; 26] = [
     public("/livez"),
     near(whole(read("/readyz"))),
     near(whole(read("/metrics"))),
@@ -81,6 +81,8 @@ const OPERATIONS: [Operation; 24] = [
     read("/v1/entities/{entity}/state"),
     read("/v1/tail"),
     read("/v1/export"),
+    read("/v1/facets"),
+    read("/v1/histogram"),
     read("/v1/checkpoint"),
     whole(read("/v1/stats")),
     whole(read("/v1/verify")),
@@ -253,6 +255,8 @@ async fn a_key_of_one_tenant_sees_nothing_of_another() {
             for path in [
                 "events",
                 "export",
+                "facets",
+                "histogram",
                 "tail",
                 "entities/product:1/events",
                 "entities/product:1/state",

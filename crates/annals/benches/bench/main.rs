@@ -25,6 +25,7 @@ mod product;
 mod proof;
 mod record;
 mod redis;
+mod rollup;
 mod row;
 mod seal;
 mod sink;
@@ -39,7 +40,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A bench's name, and what runs it.
 type Bench = (&'static str, fn() -> Outcome);
 
-const BENCHES: [Bench; 22] = [
+const BENCHES: [Bench; 23] = [
     ("record", record::run),
     ("latency", latency::run),
     ("durable", durable::run),
@@ -60,6 +61,7 @@ const BENCHES: [Bench; 22] = [
     ("record-redis", redis::record::run),
     ("redis-away", redis::away::run),
     ("drain-redis", redis::drain::run),
+    ("rollup", rollup::run),
     ("verify", proof::run),
     ("seal", seal::run),
 ];

@@ -47,6 +47,12 @@ BEGIN
             ('TABLE', 'annals_subject_keys', 'SELECT', 'annals_work, annals_read, annals_prune'),
             -- What a server must know to let anybody in: keyed hashes, and no key.
             ('TABLE', 'annals_access', 'SELECT', 'annals_read'),
+            ('TABLE', 'annals_rollups', 'SELECT, INSERT, DELETE', 'annals_work'),
+            ('TABLE', 'annals_rollup_head', 'SELECT, UPDATE', 'annals_work'),
+            ('TABLE', 'annals_rollup_stale', 'SELECT, DELETE', 'annals_work'),
+            ('TABLE', 'annals_rollups', 'SELECT', 'annals_read'),
+            ('TABLE', 'annals_rollup_head', 'SELECT', 'annals_read'),
+            ('TABLE', 'annals_rollup_stale', 'SELECT', 'annals_read'),
             ('TABLE', 'annals_trail', 'SELECT', 'annals_read'),
             ('TABLE', 'annals_attached', 'SELECT', 'annals_read'),
             ('TABLE', 'annals_capture_head', 'SELECT', 'annals_read'),

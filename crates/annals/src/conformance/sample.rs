@@ -47,13 +47,22 @@ impl Random {
     /// # Errors
     /// None that a sound encoder gives.
     pub fn record(&mut self) -> Result<Record> {
+        let at = moment(self.below(50));
+        self.record_at(at)
+    }
+
+    /// An event out of that world, at another time.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub fn record_at(&mut self, at: Timestamp) -> Result<Record> {
         let kind = self.maybe(&["order", "customer"]).unwrap_or("product");
         let action = self.maybe(&["created", "deleted", "viewed"]).unwrap_or("updated");
         let mut event = match self.below(8) {
             0 => Event::new(action, Entity::of_type(kind)),
             id => Event::new(action, Entity::new(kind, id)),
         };
-        event = event.occurred_at(moment(self.below(50))).outcome(match self.below(6) {
+        event = event.occurred_at(at).outcome(match self.below(6) {
             0 => Outcome::Failure,
             1 => Outcome::Denied,
             _ => Outcome::Success,
@@ -64,6 +73,7 @@ impl Random {
         });
         event.tenant = self.maybe(&["acme", "globex"]).map(Into::into);
         event.context.request_id = self.maybe(&["r-1", "r-2"]).map(Into::into);
+        event.context.service = self.maybe(&["shop", "back office"]).map(Into::into);
         if let Some(field) = self.maybe(&["price", "name"]) {
             event.old_values = Some(values(field, self.below(100)));
             event.new_values = Some(values(field, self.below(100)));

@@ -4,9 +4,11 @@
 //! annals::appender_conformance!(MyPlace::new());
 //! annals::store_conformance!(MyPlace::new());
 //! annals::registry_conformance!(MyPlace::new());
+//! annals::rollup_conformance!(MyPlace::new());
 //! ```
 
 mod appending;
+mod counting;
 mod holding;
 mod model;
 mod pruning;
@@ -22,6 +24,7 @@ use crate::error::Result;
 use crate::store::{Appended, Appender, Record, Store};
 
 pub use appending::*;
+pub use counting::*;
 pub use holding::*;
 pub use model::*;
 pub use pruning::*;
@@ -149,6 +152,20 @@ macro_rules! registry_conformance {
             an_entry_is_read_as_it_was_written_last,
             a_write_in_the_wrong_place_does_nothing,
             a_reader_misses_no_write,
+        }
+    };
+}
+
+/// A test of each case for stores that keep counts of events, at the place that the
+/// expression makes. Expects to stand in a module of its own, and `tokio` in scope.
+#[macro_export]
+macro_rules! rollup_conformance {
+    ($place:expr) => {
+        $crate::conformance_cases! { $place =>
+            counts_are_what_a_scan_counts,
+            what_was_removed_is_not_counted,
+            rollers_count_side_by_side,
+            counts_are_written_where_they_were_read,
         }
     };
 }

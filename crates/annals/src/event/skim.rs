@@ -29,10 +29,11 @@ pub(crate) enum Column {
     ActorId,
     Tenant,
     RequestId,
+    Service,
 }
 
 /// How many columns there are.
-pub(crate) const COLUMNS: usize = 10;
+pub(crate) const COLUMNS: usize = 11;
 
 /// Where the columns stand.
 pub(crate) type Skimmed = [Span; COLUMNS];
@@ -76,6 +77,7 @@ impl<'a> Skim<'a> {
             }),
             b"context" => self.once(4, |skim, key| match key {
                 b"request_id" => skim.column(Column::RequestId),
+                b"service" => skim.column(Column::Service),
                 _ => skim.value(2),
             }),
             _ => self.value(1),

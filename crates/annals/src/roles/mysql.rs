@@ -52,6 +52,13 @@ const RIGHTS: &[(&str, &str, &str)] = &[
     ("annals_subject_keys", "SELECT", "annals_read"),
     // What a server must know to let anybody in: keyed hashes, and no key.
     ("annals_access", "SELECT", "annals_read"),
+    ("annals_rollups", "SELECT, INSERT, DELETE", "annals_work"),
+    ("annals_rollup_head", "SELECT, UPDATE", "annals_work"),
+    ("annals_rollup_stale", "SELECT, DELETE", "annals_work"),
+    ("annals_rollup_stale", "SELECT, INSERT, UPDATE", "annals_prune"),
+    ("annals_rollups", "SELECT", "annals_read"),
+    ("annals_rollup_head", "SELECT", "annals_read"),
+    ("annals_rollup_stale", "SELECT", "annals_read"),
     ("annals_trail", "SELECT", "annals_read"),
     ("annals_attached", "SELECT", "annals_read"),
     ("annals_capture_head", "SELECT", "annals_read"),

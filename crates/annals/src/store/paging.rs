@@ -1,6 +1,8 @@
 //! A page under way, whichever database walks for it.
 
 use std::mem;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+use std::time::{Duration, Instant};
 
 use super::Stored;
 use crate::error::Result;
@@ -13,7 +15,12 @@ pub(crate) const SLICE: usize = 4_096;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 /// Rows that one page looks at: after them it ends with what was found, and its
 /// cursor goes on from there.
-pub(crate) const MAX_SCANNED: usize = 64 * SLICE;
+const MAX_SCANNED: usize = 64 * SLICE;
+
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+/// For how long one page looks: after it no further slice is begun, so that a page is there
+/// within 200 ms.
+const MAX_LOOKED: Duration = Duration::from_millis(150);
 
 /// Bytes of bodies that one answer holds: no further event is added once they
 /// are reached.
@@ -28,7 +35,9 @@ pub(crate) struct Paging {
     /// The last row that was looked at: its time and position.
     pub(crate) at: Option<(i64, u64)>,
     #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-    pub(crate) scanned: usize,
+    scanned: usize,
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    began: Instant,
     bytes: usize,
     events: Vec<Stored>,
 }
@@ -46,9 +55,24 @@ impl Paging {
             query,
             #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
             scanned: 0,
+            #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+            began: Instant::now(),
             bytes: 0,
             events: Vec::new(),
         })
+    }
+
+    /// So many rows were looked at.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn looked_at(&mut self, rows: usize) {
+        self.scanned += rows;
+    }
+
+    /// Whether it has looked for long enough. Each page looks at some rows.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn is_spent(&self) -> bool {
+        let long = || self.began.elapsed() >= MAX_LOOKED;
+        self.scanned > 0 && (self.scanned >= MAX_SCANNED || long())
     }
 
     /// Whether no further event fits on it.

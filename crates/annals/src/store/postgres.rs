@@ -17,6 +17,7 @@ mod prune;
 mod read;
 mod registry;
 mod retain;
+mod rollups;
 mod rows;
 mod tiles;
 mod vault;
@@ -32,8 +33,9 @@ use self::walk::Walk;
 use super::hold::Hold;
 use super::{
     Along, Appended, Appender, Entry, Kept, KeptRemoval, Ledger, LedgerRow, Month, PrunePlan,
-    Record, Registry, Removed, Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored,
-    SubjectKey, Surveyed, Vault, Whose,
+    Record, Registry, Removed, Retain, Rolled, RollupHead, RollupPart, Rollups, Sign, Signing,
+    Spot, StaleDay, Standing, Store, StoreStats, Stored, SubjectKey, Surveyed, Vault, WhichParts,
+    Whose,
 };
 use crate::error::{ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
@@ -52,6 +54,7 @@ static SCHEMA: Schema = Schema {
         include_str!("../../migrations/postgres/store_4.sql"),
         include_str!("../../migrations/postgres/store_5.sql"),
         include_str!("../../migrations/postgres/store_6.sql"),
+        include_str!("../../migrations/postgres/store_7.sql"),
     ],
 };
 
@@ -221,6 +224,10 @@ impl Store for PostgresStore {
         Ok(self)
     }
 
+    fn rollups(&self) -> Result<&dyn Rollups> {
+        Ok(self)
+    }
+
     fn retain(&self) -> Result<&dyn Retain> {
         Ok(self)
     }
@@ -346,5 +353,33 @@ impl Registry for PostgresStore {
     async fn write(&self, entry: Entry) -> Result<Option<u64>> {
         let work = move |pool| registry::write(pool, entry);
         self.server().await?.brief("write who may use", work).await
+    }
+}
+
+#[async_trait]
+impl Rollups for PostgresStore {
+    async fn rollup_parts(
+        &self,
+        which: WhichParts,
+        after: Option<(u32, u64)>,
+        limit: usize,
+    ) -> Result<(RollupHead, Vec<RollupPart>)> {
+        let work = move |pool| rollups::parts(pool, which, after, limit);
+        self.server().await?.call("read the counts of", work).await
+    }
+
+    async fn rollup_bodies(&self, ids: Vec<u64>) -> Result<Vec<(u64, Vec<u8>)>> {
+        let work = move |pool| rollups::bodies(pool, ids);
+        self.server().await?.call("read the counts of", work).await
+    }
+
+    async fn rollup_stale(&self, limit: usize) -> Result<Vec<StaleDay>> {
+        let work = move |pool| rollups::stale(pool, limit);
+        self.server().await?.call("read the counts of", work).await
+    }
+
+    async fn rollup_write(&self, rolled: Arc<Rolled>) -> Result<bool> {
+        let work = move |pool| rollups::write(pool, rolled);
+        self.server().await?.call("write the counts of", work).await
     }
 }

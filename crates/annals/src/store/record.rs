@@ -82,6 +82,7 @@ impl Record {
             (Column::ActorId, actor.id.as_deref()),
             (Column::Tenant, wire.tenant.as_deref()),
             (Column::RequestId, context.request_id.as_deref()),
+            (Column::Service, context.service.as_deref()),
         ];
         let mut behind = String::new();
         let place = |at| u32::try_from(at).map_err(|_| DecodeError::field("event", "over 4 GiB"));
@@ -183,6 +184,12 @@ impl Record {
         self.column(Column::RequestId)
     }
 
+    /// The service that it came from.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        self.column(Column::Service)
+    }
+
     fn column(&self, column: Column) -> Option<&str> {
         text_at(&self.text, self.columns[column as usize])
     }
@@ -224,6 +231,7 @@ struct Who {
 #[derive(Default, Deserialize)]
 struct Around {
     request_id: Option<String>,
+    service: Option<String>,
 }
 
 #[cfg(test)]
@@ -244,6 +252,7 @@ mod tests {
                 record.actor_id(),
                 record.tenant(),
                 record.request_id(),
+                record.service(),
             ]
             .map(|text| text.map(str::to_owned)),
         )
@@ -253,7 +262,7 @@ mod tests {
         r#"{"id":"019aaaf5-7d4e-7000-8000-000000000001","occurred_at":"2025-11-22T10:00:00.334000Z","#,
         r#""action":"updated","outcome":"denied","entity":{"type":"product","id":"42"},"#,
         r#""actor":{"type":"user","id":"7","name":"Jo"},"tenant":"t","#,
-        r#""context":{"ip":"::1","request_id":"r-1"},"#,
+        r#""context":{"ip":"::1","request_id":"r-1","service":"shop"},"#,
         r#""old_values":{"price":1.5e3,"on":true,"x":null,"l":[1,-2,{"y":"a\"b"}]},"version":1}"#
     );
 
@@ -267,6 +276,7 @@ mod tests {
         assert_eq!((record.entity_type(), record.entity_id()), ("product", Some("42")));
         assert_eq!((record.actor_type(), record.actor_id()), (Some("user"), Some("7")));
         assert_eq!((record.tenant(), record.request_id()), (Some("t"), Some("r-1")));
+        assert_eq!(record.service(), Some("shop"));
     }
 
     /// The sample's id names a time; the event is made to be of it.

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::hold::Hold;
 use super::{
-    Along, Appended, Appender, Ledger, PrunePlan, Record, Registry, Removed, Retain, Store,
-    StoreStats, Stored, Vault,
+    Along, Appended, Appender, Ledger, PrunePlan, Record, Registry, Removed, Retain, Rollups,
+    Store, StoreStats, Stored, Vault,
 };
 use crate::error::Result;
 use crate::event::{EventId, Timestamp};
@@ -90,6 +90,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn registry(&self) -> Result<&dyn Registry> {
         (**self).registry()
+    }
+
+    fn rollups(&self) -> Result<&dyn Rollups> {
+        (**self).rollups()
     }
 
     fn retain(&self) -> Result<&dyn Retain> {

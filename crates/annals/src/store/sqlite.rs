@@ -17,6 +17,7 @@ mod read;
 mod recovery;
 mod registry;
 mod retain;
+mod rollups;
 mod schema;
 mod tiles;
 mod vault;
@@ -34,8 +35,8 @@ use self::walk::Walk;
 use super::hold::Hold;
 use super::{
     Appended, Appender, Entry, Kept, KeptRemoval, Ledger, LedgerRow, Month, PrunePlan, Record,
-    Registry, Removed, Retain, Sign, Signing, Spot, Standing, Store, StoreStats, Stored,
-    SubjectKey, Surveyed, Vault, Whose,
+    Registry, Removed, Retain, Rolled, RollupHead, RollupPart, Rollups, Sign, Signing, Spot,
+    StaleDay, Standing, Store, StoreStats, Stored, SubjectKey, Surveyed, Vault, WhichParts, Whose,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
@@ -233,6 +234,10 @@ impl Store for SqliteStore {
         Ok(self)
     }
 
+    fn rollups(&self) -> Result<&dyn Rollups> {
+        Ok(self)
+    }
+
     fn retain(&self) -> Result<&dyn Retain> {
         Ok(self)
     }
@@ -368,5 +373,34 @@ impl Registry for SqliteStore {
     async fn write(&self, entry: Entry) -> Result<Option<u64>> {
         let work = move |writer: &mut rusqlite::Connection| registry::write(writer, &entry);
         self.writer.call("write who may use", work).await
+    }
+}
+
+#[async_trait]
+impl Rollups for SqliteStore {
+    async fn rollup_parts(
+        &self,
+        which: WhichParts,
+        after: Option<(u32, u64)>,
+        limit: usize,
+    ) -> Result<(RollupHead, Vec<RollupPart>)> {
+        let work =
+            move |reader: &mut rusqlite::Connection| rollups::parts(reader, &which, after, limit);
+        self.reader().await?.call("read the counts of", work).await
+    }
+
+    async fn rollup_bodies(&self, ids: Vec<u64>) -> Result<Vec<(u64, Vec<u8>)>> {
+        let work = move |reader: &mut rusqlite::Connection| rollups::bodies(reader, &ids);
+        self.reader().await?.call("read the counts of", work).await
+    }
+
+    async fn rollup_stale(&self, limit: usize) -> Result<Vec<StaleDay>> {
+        let work = move |reader: &mut rusqlite::Connection| rollups::stale(reader, limit);
+        self.reader().await?.call("read the counts of", work).await
+    }
+
+    async fn rollup_write(&self, rolled: Arc<Rolled>) -> Result<bool> {
+        let work = move |writer: &mut rusqlite::Connection| rollups::write(writer, &rolled);
+        self.writer.call("write the counts of", work).await
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use annals::event::accept;
 use annals::proof::{self, VerifyOptions};
+use annals::rollup::{self, Counting, Dimension, MAX_LINES, Over, Roller, Step};
 use annals::store::{self, Store};
 use annals::{Event, EventId, Timestamp};
 use annals_testbed::mariadb::Mariadb;
@@ -81,20 +82,52 @@ impl Rest<'_> {
             Self::Postgres(url) | Self::Mysql(url) => wait(async {
                 let store = store::open_existing(url).await.unwrap();
                 let stored = stored_in_server(&*store).await;
-                verified(&store, stored.len()).await;
+                verified(&store, &stored).await;
                 stored
             }),
         }
     }
 }
 
-/// Whoever was killed when: the log is whole, and every checkpoint that was signed is one
-/// of it.
-async fn verified(store: &Arc<dyn Store>, events: usize) {
+/// Whoever was killed when: the log is whole, every checkpoint that was signed is one of it,
+/// and each event is counted once.
+async fn verified(store: &Arc<dyn Store>, stored: &[(EventId, Vec<u8>)]) {
+    let events = stored.len();
     let report = proof::verify(store, VerifyOptions::default(), |_| {}).await.unwrap();
     assert_eq!(report.findings, []);
     assert_eq!((report.size, report.events), (events as u64, events as u64));
     assert_eq!(report.signed.is_some(), events > 0, "workers sign what they store");
+    // What the workers have counted, and from the log what they have not; then all of it.
+    let mut roller = Roller::new(Arc::clone(store)).unwrap();
+    counted(&**store, stored).await;
+    while roller.roll().await.unwrap() {}
+    counted(&**store, stored).await;
+}
+
+async fn counted(store: &dyn Store, stored: &[(EventId, Vec<u8>)]) {
+    let mut wanted: BTreeMap<Timestamp, BTreeMap<Option<String>, u64>> = BTreeMap::new();
+    for (_, body) in stored {
+        let event = Event::decode(body).unwrap();
+        let micros = event.occurred_at.as_micros();
+        let hour = Timestamp::from_micros(micros - micros % 3_600_000_000).unwrap();
+        let actions = wanted.entry(hour).or_default();
+        *actions.entry(Some(event.action.into_owned())).or_default() += 1;
+    }
+    let over = Over { step: Some(Step::Hour), by: Some(Dimension::Action) };
+    let counting = Counting { limit: MAX_LINES, histogram: Some(over), ..Counting::default() };
+    let counts = rollup::count(store, &counting).await.unwrap();
+    if !counts.complete {
+        println!("counted up to {} of {}", counts.position, stored.len());
+        return;
+    }
+    let histogram = counts.histogram.unwrap();
+    let (_, actions) = histogram.by.unwrap();
+    let mut found: BTreeMap<Timestamp, BTreeMap<Option<String>, u64>> = BTreeMap::new();
+    for bucket in histogram.buckets.into_iter().filter(|bucket| bucket.events > 0) {
+        let lines = actions.iter().cloned().zip(bucket.lines).filter(|(_, events)| *events > 0);
+        found.insert(bucket.from, lines.collect());
+    }
+    assert_eq!((counts.events, found), (stored.len() as u64, wanted));
 }
 
 /// What is in the store of a server, in order of position.
@@ -290,7 +323,7 @@ pub(super) fn stored(path: &Path) -> Vec<(EventId, Vec<u8>)> {
     }
     wait(async {
         let store = store::open_existing(&format!("sqlite:{}", path.display())).await.unwrap();
-        verified(&store, stored.len()).await;
+        verified(&store, &stored).await;
     });
     stored
 }

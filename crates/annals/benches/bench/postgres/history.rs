@@ -97,7 +97,7 @@ fn record(number: u64, events: u64) -> Outcome<Record> {
     Ok(Record::decode(event.encode()?)?)
 }
 
-async fn build(url: &str, events: u64) -> Outcome<PostgresStore> {
+pub async fn build(url: &str, events: u64) -> Outcome<PostgresStore> {
     let store = PostgresStore::open(url).await?;
     let (began, mut told) = (Instant::now(), Instant::now());
     for first in (0..events).step_by(usize::try_from(2 * BATCH)?) {

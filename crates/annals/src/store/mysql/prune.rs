@@ -9,6 +9,7 @@ use super::append::lock_head;
 use super::drop;
 use super::hold::held;
 use super::read::{event_id, first_of, ids_as_json};
+use super::rollups;
 use crate::event::Timestamp;
 use crate::log::Positions;
 use crate::mysql::{Connection, Failure, Pool, number};
@@ -175,6 +176,7 @@ pub(super) async fn bury(
         removed.bytes += row.try_get::<i64, _>(1)?.unsigned_abs();
     }
     if !ids.is_empty() {
+        rollups::mark(transaction, &ids).await?;
         let ids = ids_as_json(ids.into_iter());
         transaction.query(BURY).bind(&ids).execute(&mut **transaction).await?;
         transaction.query(DELETE).bind(&ids).execute(&mut **transaction).await?;

@@ -3,7 +3,7 @@
 //! Every query is one keyset walk along the index that fits its filter best, and
 //! tests the rest of the filter on each row. The indexes end in the id, and so in
 //! the millisecond: the rows of one millisecond are put into their order here, or
-//! by the server if there are many of them. After [`MAX_SCANNED`] rows a page ends
+//! by the server if there are many of them. A page that has looked for long enough ends
 //! with what was found, and its cursor goes on from there.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::{Arguments, AssertSqlSafe, Row};
 
 use super::super::Stored;
-use super::super::paging::{MAX_SCANNED, Paging, SLICE};
+use super::super::paging::{Paging, SLICE};
 use super::read::{columns, first_of, stored};
 use crate::error::Result;
 use crate::event::Timestamp;
@@ -82,13 +82,13 @@ impl Walk {
         let mut stretch = Some(Stretch::From(self.outermost()));
         let mut slice = self.first_slice();
         while let Some(here) = stretch {
-            if self.0.scanned >= MAX_SCANNED {
+            if self.0.is_spent() {
                 return Ok(true);
             }
             let looked = self.look(connection, here, size, slice).await?;
             let came = looked.len();
             let (looked, next) = self.arrange(here, looked, slice);
-            self.0.scanned += came;
+            self.0.looked_at(came);
             let mut found = 0;
             for (place, event) in looked {
                 let event = event.filter(|event| self.0.query.filter.matches_body(&event.body));

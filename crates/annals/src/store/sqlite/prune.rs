@@ -1,14 +1,17 @@
 //! Pruning: rows become tombstones; the log stays as it is.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, Rows, Transaction, TransactionBehavior, params, params_from_iter};
 
 use super::hold;
+use super::rollups;
 use super::tiles::Head;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventId, Timestamp};
 use crate::log::{self, Positions, SALT_BYTES};
 use crate::sqlite::Failure;
-use crate::store::{PRUNED, PrunePlan, Removed};
+use crate::store::{PRUNED, PrunePlan, Removed, day_of_millis};
 
 /// Whether an event, as e, is under a hold.
 macro_rules! held {
@@ -191,7 +194,7 @@ fn remove(
 }
 
 fn bury(transaction: &Transaction<'_>, rows: &mut Rows<'_>) -> Result<Removed, Failure> {
-    let mut tombstones = Vec::new();
+    let (mut tombstones, mut days) = (Vec::new(), BTreeSet::new());
     let mut removed = Removed::default();
     while let Some(row) = rows.next()? {
         let salt: [u8; SALT_BYTES] = row.get(2)?;
@@ -209,13 +212,15 @@ fn bury(transaction: &Transaction<'_>, rows: &mut Rows<'_>) -> Result<Removed, F
     )?;
     let mut delete = transaction.prepare_cached("DELETE FROM annals_events WHERE position = ?1")?;
     for (position, id, commitment) in tombstones {
-        if EventId::from_bytes(id).is_none() {
+        let Some(known) = EventId::from_bytes(id) else {
             let found = format!("the id at position {position} is no UUIDv7");
             return Err(Error::new(ErrorKind::Damaged, "prune events", found).into());
-        }
+        };
+        days.insert(day_of_millis(known.millis()));
         bury.execute((position, id, commitment))?;
         delete.execute([position])?;
     }
+    rollups::mark(transaction, &days)?;
     Ok(removed)
 }
 

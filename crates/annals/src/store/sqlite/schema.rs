@@ -6,12 +6,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::explain;
 
 /// One file a version, in order. A released one is never edited.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/sqlite/store_0001.sql"),
     include_str!("../../../migrations/sqlite/store_0002.sql"),
     include_str!("../../../migrations/sqlite/store_0003.sql"),
     include_str!("../../../migrations/sqlite/store_0004.sql"),
     include_str!("../../../migrations/sqlite/store_0005.sql"),
+    include_str!("../../../migrations/sqlite/store_0006.sql"),
 ];
 
 /// The version that this program reads and writes.

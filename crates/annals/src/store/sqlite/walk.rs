@@ -3,8 +3,8 @@
 //! Every query is one keyset walk along the index that fits its filter best, and
 //! tests the rest of the filter on each row; nothing is ever sorted. The walk
 //! goes in slices, so that a filter that lets little through neither holds up
-//! other readers nor runs without a bound: after [`MAX_SCANNED`] rows the page
-//! ends with what was found, and its cursor goes on from there.
+//! other readers nor runs without a bound: when a page has looked for long
+//! enough it ends with what was found, and its cursor goes on from there.
 
 use rusqlite::{Connection, named_params};
 
@@ -13,7 +13,7 @@ use super::tiles::Head;
 use crate::error::Result;
 use crate::query::{Filter, Order, Page, Query};
 use crate::sqlite::Failure;
-use crate::store::paging::{MAX_SCANNED, Paging, SLICE};
+use crate::store::paging::{Paging, SLICE};
 
 /// A query under way.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Walk {
         let more = match self.step(connection, size)? {
             Slice::End => false,
             Slice::Full => true,
-            Slice::GoOn if self.0.scanned >= MAX_SCANNED => true,
+            Slice::GoOn if self.0.is_spent() => true,
             Slice::GoOn => return Ok(None),
         };
         Ok(Some(self.0.page(more)))
@@ -90,7 +90,7 @@ impl Walk {
             }
             self.0.at = Some(key);
         }
-        self.0.scanned += seen;
+        self.0.looked_at(seen);
         Ok(if seen < SLICE { Slice::End } else { Slice::GoOn })
     }
 

@@ -64,6 +64,7 @@ mod store_suite {
 
 mod registry_suite {
     annals::registry_conformance!(place!());
+    annals::rollup_conformance!(place!());
 }
 
 /// An event of that time.

@@ -50,6 +50,7 @@ mod store_suite {
 
 mod registry_suite {
     annals::registry_conformance!(place!());
+    annals::rollup_conformance!(place!());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

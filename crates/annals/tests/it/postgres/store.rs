@@ -63,6 +63,7 @@ mod store_suite {
 
 mod registry_suite {
     annals::registry_conformance!(place!(Debian));
+    annals::rollup_conformance!(place!(Debian));
 }
 
 mod appender_suite_on_the_newest {
@@ -75,6 +76,7 @@ mod store_suite_on_the_newest {
 
 mod registry_suite_on_the_newest {
     annals::registry_conformance!(place!(Newest));
+    annals::rollup_conformance!(place!(Newest));
 }
 
 /// An event of that time.

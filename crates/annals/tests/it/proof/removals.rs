@@ -1,8 +1,11 @@
 //! What goes is listed, signed and told of; what goes otherwise is found.
 
+use std::sync::Arc;
+
 use annals::log::{Checkpoint, Positions, SigningKey, VerifierKey};
 use annals::proof::FindingKind::{Forged, Removed};
 use annals::proof::{FindingKind, Report, VerifyOptions, verify};
+use annals::rollup::{self, Counting, Roller};
 use annals::store::hold::{self, Scope};
 use annals::store::{KeptRemoval, Prune, Pruned, Record, Whose, prune};
 use annals::{Entity, ErrorKind, Event, Timestamp};
@@ -245,18 +248,20 @@ async fn a_store_from_before_sealing_keeps_its_removals_and_holds(database: Data
         _ => "",
     };
     let key = if database == Database::Mariadb { "name" } else { "key" };
-    let heads = match database {
-        Database::Sqlite => "",
-        _ => "DROP TABLE annals_access_head;",
-    };
+    let newer = database.newer_tables();
     scene.sql(&format!(
-        "DROP TABLE annals_subject_keys; DROP TABLE annals_access; {heads} {functions} \
+        "{newer} {functions} \
          UPDATE annals_store_meta SET value = '3' WHERE {key} = 'schema'"
     ));
     scene.store = annals::store::open(&scene.url).await.unwrap();
     scene.grow(10).await;
     let report = scene.verify().await;
     assert_eq!((report.findings, report.removed), (vec![], 20));
+    let mut roller = Roller::new(Arc::clone(&scene.store)).unwrap();
+    while roller.roll().await.unwrap() {}
+    let counts = rollup::count(&*scene.store, &Counting::default()).await.unwrap();
+    let stats = scene.store.stats().await.unwrap();
+    assert_eq!((counts.position, counts.events), (stats.size, stats.events), "all are counted");
     let again = scene.prune().await;
     assert_eq!((again.removed.events, again.plan.held), (0, 10), "held still");
     let whose = Whose { tenant: String::new(), subject: "user:7".to_owned() };

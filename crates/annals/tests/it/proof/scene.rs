@@ -19,6 +19,26 @@ pub(crate) enum Database {
     Mariadb,
 }
 
+impl Database {
+    /// Takes away what came after the third version of the tables, save functions of pruning.
+    pub(crate) fn newer_tables(self) -> String {
+        let own = match self {
+            Self::Sqlite => "",
+            Self::Postgres => {
+                "DROP TRIGGER annals_rollup_events_gone ON annals_events; \
+                 DROP TRIGGER annals_rollup_month_gone ON annals_partitions; \
+                 DROP FUNCTION annals_rollup_events_gone(), annals_rollup_month_gone(), \
+                     annals_rollup_day(timestamptz); DROP TABLE annals_access_head;"
+            }
+            Self::Mariadb => "DROP TABLE annals_access_head;",
+        };
+        format!(
+            "{own} DROP TABLE annals_rollups; DROP TABLE annals_rollup_head; \
+             DROP TABLE annals_rollup_stale; DROP TABLE annals_access; DROP TABLE annals_subject_keys;"
+        )
+    }
+}
+
 /// A test of its own for each database.
 macro_rules! on_each_database {
     ($($test:ident)*) => {

@@ -173,14 +173,11 @@ async fn a_store_of_the_first_version_is_signed_too(database: Database) {
         _ => "",
     };
     let key = if database == Database::Mariadb { "name" } else { "key" };
-    let heads = match database {
-        Database::Sqlite => "",
-        _ => "DROP TABLE annals_access_head;",
-    };
+    let newer = database.newer_tables();
     scene.sql(&format!(
         "DROP TABLE annals_log_checkpoints; DROP TABLE annals_log_keys; DROP TABLE annals_log_signer; \
          DROP TABLE annals_removals; DROP TABLE annals_removal_notes; DROP TABLE annals_holds; \
-         DROP TABLE annals_subject_keys; DROP TABLE annals_access; {heads} {functions} \
+         {newer} {functions} \
          UPDATE annals_store_meta SET value = '1' WHERE {key} = 'schema'"
     ));
     let error = scene.signer().sign().await.unwrap_err();
