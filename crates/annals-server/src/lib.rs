@@ -67,6 +67,7 @@ mod guard;
 mod ingest;
 mod limits;
 mod metrics;
+mod places;
 mod problem;
 mod request_id;
 mod sent;

@@ -14,7 +14,8 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Events of a request.
     pub events: usize,
-    /// Connections at a time; further ones wait to be accepted.
+    /// Connections at a time: a further one gets the place of the one that has idled longest,
+    /// or waits for one that idles.
     pub connections: usize,
     /// Requests of one key in a second, and twice as many at once.
     pub requests_per_key: u32,

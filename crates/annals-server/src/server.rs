@@ -1,9 +1,11 @@
 //! The listening socket and its connections.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use annals::access::Known;
@@ -12,7 +14,7 @@ use annals::proof::Witness;
 use annals::redact::Redactor;
 use annals::{Audit, AuditOptions, Delivery, Error, ErrorKind, Result, WhenFull};
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,7 +24,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
@@ -35,6 +37,7 @@ use crate::guard::guard;
 use crate::ingest::{self, Ingest};
 use crate::limits::Limits;
 use crate::metrics::{self, Watched};
+use crate::places::{Place, Places};
 use crate::problem::Problem;
 use crate::tls::Tls;
 use crate::{client, request_id, witness};
@@ -220,7 +223,7 @@ impl Server {
     /// None today; what concerns one connection is logged.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
         let told = self.stopping.subscribe();
-        let room = Arc::new(Semaphore::new(self.limits.connections));
+        let places = Places::new(self.limits.connections);
         let mut connections = JoinSet::new();
         self.refuse_without_keys()?;
         let mut beside = JoinSet::new();
@@ -235,32 +238,35 @@ impl Server {
         let app = self.serves.app(self.address, &self.limits, &self.stopping);
         let mut stop = pin!(stop);
         loop {
-            let accepted = async {
-                // The semaphore is never closed.
-                let place = Arc::clone(&room).acquire_owned().await.ok();
-                (place, self.listener.accept().await)
-            };
             tokio::select! {
                 () = &mut stop => break,
                 Some(_) = connections.join_next() => {}
-                (place, accepted) = accepted => match accepted {
+                accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
+                        // Who waits here has been accepted; the next ones wait for it.
+                        let place = tokio::select! {
+                            () = &mut stop => break,
+                            place = places.take() => Arc::new(place),
+                        };
                         let (app, peer) = (app.clone(), Peer(peer));
                         let (head_time, told) = (self.limits.head_time, told.clone());
                         // What is read now may be another certificate than before.
                         let acceptor = tls.as_ref().map(Tls::acceptor);
                         connections.spawn(async move {
                             match acceptor {
-                                None => connection(stream, peer, app, head_time, told).await,
+                                None => connection(stream, peer, app, head_time, told, place).await,
                                 Some(acceptor) => {
-                                    match timeout(head_time, acceptor.accept(stream)).await {
-                                        Ok(Ok(stream)) => connection(stream, peer, app, head_time, told).await,
+                                    let shaken = tokio::select! {
+                                        () = place.is_wanted() => return,
+                                        shaken = timeout(head_time, acceptor.accept(stream)) => shaken,
+                                    };
+                                    match shaken {
+                                        Ok(Ok(stream)) => connection(stream, peer, app, head_time, told, place).await,
                                         Ok(Err(error)) => tracing::debug!(%error, "a client speaks no TLS"),
                                         Err(_late) => tracing::debug!("a client took too long for TLS"),
                                     }
                                 }
                             }
-                            drop(place);
                         });
                     }
                     Err(error) => {
@@ -387,6 +393,14 @@ async fn nothing_here() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is nothing here")
 }
 
+/// The answer to a request that came when its connection was to be closed already.
+fn no_place() -> Response {
+    let mut response = Problem::retry_after("there are too many connections; nothing was taken", 1)
+        .into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 /// Refuses an address that others can reach, if nothing keeps it from those on the way.
 fn refuse_strangers(address: SocketAddr, wire: &Wire) -> Result<()> {
     if address.ip().to_canonical().is_loopback() || !matches!(wire, Wire::Loopback) {
@@ -415,18 +429,26 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-/// Serves one connection until either side closes it; once told to stop, until
-/// the request in flight is answered.
+/// Serves one connection until either side closes it; once told to stop, or somebody else
+/// wants its place, until the request in flight is answered.
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
     app: Router,
     head_time: Duration,
     mut told: watch::Receiver<bool>,
+    place: Arc<Place>,
 ) {
-    let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
+    let begun = AtomicBool::new(false);
+    let answer = service_fn(|mut request: hyper::Request<Incoming>| {
+        begun.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(peer);
-        app.clone().call(request)
+        let (busy, mut app) = (place.begin(), app.clone());
+        async move {
+            let Some(busy) = busy else { return Ok(no_place()) };
+            let answer: Result<Response, Infallible> = app.call(request).await;
+            answer.map(|answer| answer.map(|body| busy.until_given(body)))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -436,6 +458,14 @@ async fn connection(
     let ended = tokio::select! {
         ended = &mut connection => ended,
         _ = async { told.wait_for(|stopping| *stopping).await.is_ok() } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        () = place.is_wanted() => {
+            // Without a request there is no answer that could be cut off.
+            if !begun.load(Ordering::Relaxed) {
+                return;
+            }
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -115,3 +115,68 @@ async fn bodies_that_do_not_fit_together_are_sent_back() {
     holder.write_all(&first.body[900..]).await.unwrap();
     assert_eq!(Reply::read(&mut holder).await.status, 400);
 }
+
+/// Silent, or slow, or done and staying: none of them keeps anybody out.
+#[tokio::test]
+async fn ten_thousand_idle_connections_keep_nobody_out() {
+    let served = served(Limits::default()).await;
+    let mut idle = Vec::new();
+    for number in 0..10_000 {
+        let Ok(mut stream) = TcpStream::connect(served.address).await else {
+            println!("this system lets one process have {number} connections");
+            break;
+        };
+        match number % 3 {
+            0 => {}
+            1 => drop(stream.write_all(b"POST /v1/events HTTP/1.1\r\nHost: ").await),
+            _ => drop(stream.write_all(&Request::get(served.address, "/livez").head()).await),
+        }
+        idle.push(stream);
+        if number % 1_000 == 999 {
+            let request = Request::post(served.address, event(number).to_string());
+            let asked = tokio::time::timeout(Duration::from_secs(10), request.send(served.address));
+            assert_eq!(asked.await.expect("it gets its turn").status, 202, "beside {number}");
+        }
+    }
+    assert!(idle.len() > 900, "{}", idle.len());
+    assert_eq!(served.bodies().await.len(), idle.len() / 1_000);
+}
+
+/// Whoever has sent a request keeps its place until it has the whole answer.
+#[tokio::test]
+async fn a_request_under_way_keeps_its_place() {
+    let mut limits = Limits::default();
+    limits.connections = 2;
+    let served = served(limits).await;
+    let request = Request::post(served.address, event(1).to_string());
+    let expecting = request.clone().with("Expect", "100-continue");
+    let (early, late) = request.body.split_at(10);
+    let begin = async || {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(&expecting.head()).await.unwrap();
+        let mut asked = [0; 25];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut asked).await.unwrap();
+        stream.write_all(early).await.unwrap();
+        stream
+    };
+    let mut slow = begin().await;
+    // One place is left, which the others have in turns.
+    for number in 2..9 {
+        let other = Request::post(served.address, event(number).to_string());
+        assert_eq!(other.send(served.address).await.status, 202);
+        let mut silent = TcpStream::connect(served.address).await.unwrap();
+        silent.write_all(b"GET ").await.unwrap();
+    }
+    let mut second = begin().await;
+    // Now both are taken, and who comes waits.
+    let address = served.address;
+    let waiting = Request::post(address, event(9).to_string());
+    let waiting = tokio::spawn(async move { waiting.send(address).await.status });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!waiting.is_finished(), "there is no place");
+    slow.write_all(late).await.unwrap();
+    assert_eq!(Reply::read(&mut slow).await.status, 202);
+    assert_eq!(waiting.await.unwrap(), 202, "the answered one's place, though it stays");
+    second.write_all(late).await.unwrap();
+    assert!(matches!(Reply::read(&mut second).await.status, 202 | 409));
+}
