@@ -57,8 +57,10 @@ pub(crate) use prune::{Going, Hands, announce, yield_to_appends};
 pub use record::Record;
 pub use registry::{Entry, Registry};
 pub use retain::{Month, Retain, Spot, Surveyed};
+pub(crate) use rollups::day_of;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) use rollups::day_of_millis;
 pub use rollups::{Rolled, RollupHead, RollupPart, Rollups, StaleDay, WhichParts};
-pub(crate) use rollups::{day_of, day_of_millis};
 #[cfg(any(feature = "access", feature = "proof", feature = "redact", feature = "seal"))]
 pub(crate) use system::{append_system_event, system_event};
 pub use vault::{SubjectKey, Vault, Whose};
