@@ -93,6 +93,8 @@ impl Scene {
     pub(super) async fn waits(&self, what: &str, times: usize) {
         let log = &self.worker.log;
         until(what, log, || {
+            // While it comes about, the worker may have gone on once or twice.
+            log.forget_what_is_past();
             let is_told = log.told().iter().any(|line| line.contains(what));
             is_told && log.count("still waiting") >= times
         })
@@ -253,6 +255,15 @@ impl Log {
         let lines = lines.take_while(|line| !line.contains("going on"));
         let told = lines.filter(|line| line.starts_with("WARN") || line.starts_with("ERROR"));
         told.map(str::to_owned).collect()
+    }
+
+    /// Forgets what was logged until it went on last.
+    fn forget_what_is_past(&self) {
+        let mut text = self.0.lock().unwrap();
+        let shown = String::from_utf8_lossy(&text).into_owned();
+        let Some(last) = shown.rfind("going on misses=") else { return };
+        let end = shown[last..].find('\n').map_or(shown.len(), |line| last + line + 1);
+        text.drain(..end);
     }
 
     /// Forgets what was logged so far.
