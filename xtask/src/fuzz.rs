@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use crate::{cargo, outcomes, root};
 
 /// Each with a folder of samples to begin from.
-const TARGETS: [(&str, &str); 3] = [
+const TARGETS: [(&str, &str); 4] = [
+    ("asked", "crates/annals/tests/fixtures/asked"),
     ("event", "crates/annals/tests/golden/v1"),
     ("body", "crates/annals/tests/golden/v1"),
     ("php", "crates/annals/tests/fixtures/php"),

@@ -1,6 +1,7 @@
 //! A short, seeded run of the fuzz targets' invariants on the stable toolchain.
 //! The long run is cargo-fuzz's, in the folder `fuzz`.
 
+mod asked;
 mod event;
 mod php;
 
@@ -108,4 +109,20 @@ fn mutated_samples_of_php_keep_the_invariants() {
         }
     }
     assert!(accepted > 100, "{accepted} of the mutated texts were read");
+}
+
+#[test]
+fn mutated_questions_keep_the_invariants() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/asked");
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    let mut dice = Dice(0x000a_5ced);
+    for name in names {
+        let seed = std::fs::read(&name).unwrap();
+        assert!(asked::check(&seed) > 0, "{name:?}");
+        for _ in 0..5000 {
+            asked::check(&mutate(&seed, &mut dice));
+        }
+    }
 }
