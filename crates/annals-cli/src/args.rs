@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     attach, checkpoint, config, doctor, erase, export_log, failed, history, hold, index, init,
-    keys, log, migrate, prove, prune, query, record, recover, retention, serve, stats, subject,
-    tail, up, verify, witness, work,
+    keys, log, migrate, people, prove, prune, query, record, recover, retention, serve, stats,
+    subject, tail, up, verify, witness, work,
 };
 use crate::demo;
 
@@ -138,6 +138,9 @@ pub(crate) enum Command {
     /// Make and revoke the keys by which applications use the server
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Ask people in, and say what they may do at the server
+    #[command(subcommand)]
+    People(people::People),
     /// Make what is sealed about a subject unreadable for ever
     Erase(erase::Erase),
     /// Show what is held about a subject
@@ -184,6 +187,7 @@ impl Command {
             Self::Recover(_) => "recover",
             Self::Prune(_) => "prune",
             Self::Keys(_) => "keys",
+            Self::People(_) => "people",
             Self::Erase(_) => "erase",
             Self::Subject(_) => "subject",
             Self::Log(_) => "log",

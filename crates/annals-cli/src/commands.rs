@@ -14,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod migrate;
+pub(crate) mod people;
 pub(crate) mod prove;
 pub(crate) mod prune;
 pub(crate) mod query;
@@ -49,6 +50,7 @@ pub(crate) async fn run(command: Command, session: Session) -> Result<(), Failur
         Command::Failed(failed) => failed.run(&session).await,
         Command::Hold(hold) => hold.run(&session).await,
         Command::Keys(keys) => keys.run(&session).await,
+        Command::People(people) => people.run(&session).await,
         Command::Recover(recover) => recover.run(&session).await,
         Command::Prune(prune) => prune.run(&session).await,
         Command::Retention(retention) => retention.run(&session).await,

@@ -1,9 +1,10 @@
 //! What every command needs: the configuration, and what it leads to.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use annals::access::{AccessKey, Keyring, Known};
+use annals::access::{AccessKey, Keyring, Known, People, Token};
 use annals::config::{
     ACCESS_KEY, Config, ConfigFile, EnvFile, LOG_KEY, MASTER_KEY, Patterns, REDACT_KEY, Sources,
 };
@@ -19,7 +20,7 @@ use annals::transport::{self, Transport};
 use annals::url::without_secrets;
 use annals::worker::{Worker, WorkerOptions};
 use annals::{Audit, AuditOptions, Delivery};
-use annals_server::{Reading, Server, Tls, TlsFiles, Watched, Wire};
+use annals_server::{Reading, Server, SignIn, Tls, TlsFiles, Watched, Wire};
 
 use crate::args::Cli;
 use crate::failure::Failure;
@@ -328,13 +329,14 @@ impl Session {
                 "use a store in SQLite, PostgreSQL or MariaDB, or access.ingest = \"loopback\"",
             ));
         };
-        let keys = Arc::new(Known::new(self.keyring(Arc::clone(&store))?));
+        let keys = Arc::new(Known::new(&self.keyring(Arc::clone(&store))?));
         let retention = &self.config.retention;
         let reading = Reading::new(store)
             .transports(transports)
             .witnesses(self.witness_keys()?)
             .retention(retention.policy.clone(), retention.archive.is_some());
-        Ok(server.keys(keys, open_ingest).reading(reading))
+        let sign_in = SignIn::new(access.url.clone(), access.session);
+        Ok(server.keys(keys, open_ingest).people(sign_in).reading(reading))
     }
 
     /// The store, for a server: what is there already needs no rights to make it, and one
@@ -346,13 +348,47 @@ impl Session {
         }
     }
 
-    /// The keys of applications that may use the servers of this store.
-    pub(crate) fn keyring(&self, store: Arc<dyn Store>) -> Result<Keyring, Failure> {
-        let key = match std::env::var(ACCESS_KEY) {
+    fn access_key(&self) -> Result<AccessKey, Failure> {
+        Ok(match std::env::var(ACCESS_KEY) {
             Ok(key) => AccessKey::from_text(&key)?,
             Err(_) => AccessKey::from_file(&self.config.access.key_file, true)?,
-        };
-        Ok(Keyring::new(store, key)?)
+        })
+    }
+
+    /// The keys of applications that may use the servers of this store.
+    pub(crate) fn keyring(&self, store: Arc<dyn Store>) -> Result<Keyring, Failure> {
+        Ok(Keyring::new(store, self.access_key()?)?)
+    }
+
+    /// The people who may use the servers of this store.
+    pub(crate) fn people(&self, store: Arc<dyn Store>) -> Result<People, Failure> {
+        Ok(People::new(store, self.access_key()?)?)
+    }
+
+    /// The page on which somebody sets a password by a link, of a server that listens there or
+    /// where it is configured.
+    pub(crate) fn welcome(&self, link: &Token, listens: Option<SocketAddr>) -> String {
+        let origin = self.config.access.url.clone().unwrap_or_else(|| {
+            let scheme = if self.config.tls.certificate.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}", listens.unwrap_or(self.config.ingest.listen))
+        });
+        format!("{origin}/welcome?link={}", *link.to_secret_text())
+    }
+
+    /// A link for the first administrator, if there is none: a server that starts prints it.
+    pub(crate) async fn first_link(
+        &self,
+        store: Option<&Arc<dyn Store>>,
+        listens: SocketAddr,
+    ) -> Option<String> {
+        let people = self.people(Arc::clone(store?)).ok()?;
+        match people.first().await {
+            Ok(first) => first.map(|link| self.welcome(&link, Some(listens))),
+            Err(error) => {
+                tracing::warn!(%error, "cannot look whether there is an administrator");
+                None
+            }
+        }
     }
 
     fn master_key(&self, may_make: bool) -> Result<Option<MasterKey>, Failure> {

@@ -4,16 +4,19 @@
 //! nowhere else: what is not described lets nobody in.
 
 mod caller;
+mod cookies;
 mod door;
 mod needs;
 mod throttle;
 mod trail;
 
-pub(crate) use caller::{Caller, CallerOf, Details, other_tenant};
-pub(crate) use door::{Door, LOOK_EVERY, LOOK_TIME};
-use door::{Origin, Turned};
-pub(crate) use needs::{Needs, SCHEME};
-pub(crate) use trail::Trail;
+pub(crate) use caller::{Caller, CallerOf, Details};
+pub(crate) use cookies::Cookies;
+use door::Turned;
+pub(crate) use door::{Door, LOOK_EVERY, LOOK_TIME, Origin};
+pub(crate) use needs::{KEY, Needs, SESSION};
+pub(crate) use throttle::{Throttle, home};
+pub(crate) use trail::{Asked, NOT_SIGNED_IN, SIGNED_IN, SIGNED_OUT, Trail};
 
 use std::sync::Arc;
 
@@ -24,6 +27,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::problem::Problem;
 use needs::Need;
+use trail::DENIED;
 
 /// What decides about each request of the API.
 #[derive(Debug)]
@@ -41,27 +45,27 @@ pub(crate) async fn admit(
     next: Next,
 ) -> Response {
     let asked = trail::Asked::of(&request, path.as_str());
-    let need = match access.needs.of(request.method(), path.as_str()) {
+    let right = match access.needs.of(request.method(), path.as_str()) {
         Ok(Need::Nothing) => return next.run(request).await,
-        Ok(need) => need,
+        Ok(Need::Right(right)) => right,
         Err(allowed) => return no_such_method(request.method(), &allowed).into_response(),
     };
     let from = Origin::of(&request);
-    match access.door.caller(request.headers(), from, need).await {
+    match access.door.caller(request.method(), request.headers(), from, right).await {
         Ok(caller) => {
             let caller = Arc::new(caller);
             request.extensions_mut().insert(Arc::clone(&caller));
             let answer = next.run(request).await;
             // Figures tell nothing of an event, and are asked for each second.
-            if !matches!(need, Need::NearOr(_)) {
+            if !right.near {
                 let details = answer.extensions().get::<Details>();
                 access.trail.tell(&asked, &caller, answer.status(), details);
             }
             answer
         }
-        Err(Turned { problem, key }) => {
-            if let Some(key) = key {
-                access.trail.tell_of_refusal(&asked, &key, problem.status());
+        Err(Turned { problem, who }) => {
+            if let Some(who) = who {
+                access.trail.tell_of_refusal(DENIED, &asked, Some(who), problem.status());
             }
             problem.closing().into_response()
         }

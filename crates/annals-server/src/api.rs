@@ -12,6 +12,7 @@ mod failed;
 mod fault;
 mod holds;
 mod log;
+mod members;
 mod retention;
 mod row;
 mod stats;
@@ -30,6 +31,7 @@ use utoipa_axum::routes;
 pub use description::openapi;
 pub(crate) use description::{NewEvents, document};
 pub(crate) use etag::etag;
+pub(crate) use members::{Members, routes as member_routes};
 use tail::Follower;
 
 /// What the API reads and looks after; a server without it takes events in only.

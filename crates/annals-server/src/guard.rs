@@ -1,33 +1,42 @@
-//! Keeps web pages out, while there are no keys.
+//! Keeps other sites' web pages out.
 //!
-//! A page in a browser on this machine can send requests to loopback. It cannot
-//! hide three things: the Host that it reached us by (a name that its own DNS
-//! bound to 127.0.0.1 stays its name), its Origin, and what the browser adds in
-//! Sec-Fetch-Site. The content types that ingest takes add a fourth lock: a page
-//! may not send them across origins without asking first, and nobody answers.
+//! A page in a browser on this machine can send requests to loopback, and one in the browser
+//! of somebody who has signed in sends their cookie along. It cannot hide three things: the
+//! Host that it reached us by (a name that its own DNS bound to 127.0.0.1 stays its name), its
+//! Origin, and what the browser adds in Sec-Fetch-Site. The content types that ingest takes
+//! add a fourth lock: a page may not send them across origins without asking first, and nobody
+//! answers.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::problem::Problem;
 
-/// Lets a request through unless a web page may have sent it.
-pub(crate) async fn guard(
-    State(ours): State<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match check(&request, ours) {
+/// What this server is called.
+#[derive(Clone, Debug)]
+pub(crate) struct Ours {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Whether it speaks TLS itself.
+    pub(crate) tls: bool,
+    /// The origin by which people reach it, if it is known: `SCHEME://HOST[:PORT]`.
+    pub(crate) origin: Option<String>,
+}
+
+/// Lets a request through unless another site's page may have sent it.
+pub(crate) async fn guard(State(ours): State<Arc<Ours>>, request: Request, next: Next) -> Response {
+    match check(&request, &ours) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.closing().into_response(),
     }
 }
 
-fn check(request: &Request, ours: SocketAddr) -> Result<(), Problem> {
+fn check(request: &Request, ours: &Ours) -> Result<(), Problem> {
     let headers = request.headers();
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next().map(header::HeaderValue::to_str), hosts.next()) {
@@ -35,26 +44,74 @@ fn check(request: &Request, ours: SocketAddr) -> Result<(), Problem> {
         _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "send one Host header")),
     };
     let authority = request.uri().authority().map(|authority| authority.as_str());
+    let address = ours.address;
     for name in [Some(host), authority].into_iter().flatten() {
         // What others can reach has names that it does not know.
-        if ours.ip().to_canonical().is_loopback() && !is_ours(name, ours.port()) {
+        let known = !address.ip().to_canonical().is_loopback()
+            || is_ours(name, address.port())
+            || ours.public_host() == Some(name);
+        if !known {
             let detail = format!(
-                "this server is not {name:?}: it serves loopback only, as localhost:{port} or {ours}",
-                port = ours.port()
+                "this server is not {name:?}: it serves loopback only, as localhost:{port} or {address}",
+                port = address.port()
             );
             return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail));
         }
     }
-    let page = headers.contains_key(header::ORIGIN)
-        || headers
-            .get("sec-fetch-site")
-            .is_some_and(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
-    if page {
-        let detail = "web pages may not use this server; \
-                      send no Origin header and no Sec-Fetch-Site of another site";
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    if ours.is_own_page(headers, host) != Some(false) || is_followed_link(request) {
+        return Ok(());
     }
-    Ok(())
+    let detail = "other sites' web pages may not use this server; \
+                  send no Origin header and no Sec-Fetch-Site of another site";
+    Err(Problem::new(StatusCode::FORBIDDEN, detail))
+}
+
+impl Ours {
+    /// The host of the origin by which people reach it.
+    fn public_host(&self) -> Option<&str> {
+        self.origin.as_deref()?.split_once("://").map(|(_, host)| host)
+    }
+
+    /// Whether one of its own pages sent a request, or another one did; `None` if none did, as
+    /// far as can be seen.
+    pub(crate) fn is_own_page(&self, headers: &HeaderMap, host: &str) -> Option<bool> {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let own = |origin: &str| {
+            let scheme = if self.tls { "https" } else { "http" };
+            origin.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://")) == Some(host)
+                || self.origin.as_deref() == Some(origin)
+        };
+        let by_origin = match (origins.next(), origins.next()) {
+            (None, _) => None,
+            (Some(origin), None) => Some(origin.to_str().is_ok_and(own)),
+            (Some(_), Some(_)) => Some(false),
+        };
+        let site = headers.get("sec-fetch-site").map(header::HeaderValue::as_bytes);
+        let by_site = match site {
+            // A reader who typed the address, or took it from the bookmarks.
+            None | Some(b"none") => None,
+            Some(site) => Some(site == b"same-origin"),
+        };
+        match (by_origin, by_site) {
+            (None, None) => None,
+            (origin, site) => Some(origin != Some(false) && site != Some(false)),
+        }
+    }
+}
+
+/// Whether somebody followed a link of another site to one of our pages, which show things
+/// and change nothing.
+fn is_followed_link(request: &Request) -> bool {
+    let is = |name: &str, value: &[u8]| {
+        request.headers().get(name).is_some_and(|found| found.as_bytes() == value)
+    };
+    let path = request.uri().path();
+    request.method() == Method::GET
+        && is("sec-fetch-mode", b"navigate")
+        && is("sec-fetch-dest", b"document")
+        && !request.headers().contains_key(header::ORIGIN)
+        && !path.starts_with("/v1/")
+        && path != "/metrics"
 }
 
 /// Whether a `HOST:PORT` names this server: `localhost` or a loopback address.

@@ -6,7 +6,8 @@
 //! scope lets nobody in. Others than this machine reach it over TLS ([`Tls`]). Even from this
 //! machine a web page in someone's browser cannot use it (see [`Server`]).
 //!
-//! What it is not: a place where people sign in.
+//! People sign in with a password ([`Server::people`]), and may by a session what their role
+//! lets them; what applications do, they do by keys.
 //!
 //! # Ingest
 //!
@@ -67,6 +68,7 @@ mod guard;
 mod ingest;
 mod limits;
 mod metrics;
+mod pages;
 mod places;
 mod problem;
 mod request_id;
@@ -78,5 +80,6 @@ mod witness;
 pub use api::{Reading, openapi};
 pub use limits::Limits;
 pub use metrics::Watched;
+pub use pages::SignIn;
 pub use server::{Server, Wire};
 pub use tls::{Tls, TlsFiles};

@@ -168,7 +168,7 @@ pub(crate) fn described() -> OpenApiRouter<Arc<Watching>> {
     get,
     path = "/metrics",
     tag = "watching",
-    security((), ("key" = ["read"])),
+    security((), ("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text"))
 )]
 async fn metrics(
@@ -192,7 +192,7 @@ async fn metrics(
     get,
     path = "/readyz",
     tag = "watching",
-    security((), ("key" = ["read"])),
+    security((), ("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "It can", body = String, content_type = "text/plain"), (status = 503, description = "It cannot", body = String, content_type = "text/plain"))
 )]
 async fn readyz(

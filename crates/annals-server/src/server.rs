@@ -31,12 +31,13 @@ use tower_service::Service;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::{Access, Door, LOOK_EVERY, LOOK_TIME, Needs, Trail, admit};
-use crate::api::{self, Reading};
-use crate::guard::guard;
+use crate::access::{Access, Cookies, Door, LOOK_EVERY, LOOK_TIME, Needs, Trail, admit};
+use crate::api::{self, Members, Reading};
+use crate::guard::{Ours, guard};
 use crate::ingest::{self, Ingest};
 use crate::limits::Limits;
 use crate::metrics::{self, Watched};
+use crate::pages::{self, Pages, SignIn};
 use crate::places::{Place, Places};
 use crate::problem::Problem;
 use crate::tls::Tls;
@@ -79,6 +80,7 @@ struct Guarded {
     keys: Option<Arc<Known>>,
     /// Whether programs of this machine may send events in without a key.
     open_ingest: bool,
+    sign_in: Option<SignIn>,
     proxies: TrustedProxies,
 }
 
@@ -190,6 +192,14 @@ impl Server {
         self.with(|guarded| (guarded.keys, guarded.open_ingest) = (Some(keys), open_ingest))
     }
 
+    /// Lets people sign in, where their browsers keep a cookie to themselves: on this machine,
+    /// over TLS, or by an origin that something before it serves over TLS. That needs
+    /// [`Server::keys`].
+    #[must_use]
+    pub fn people(self, sign_in: SignIn) -> Self {
+        self.with(|guarded| guarded.sign_in = Some(sign_in))
+    }
+
     /// Answers who reads the trail, and who looks after it; that needs [`Server::keys`].
     #[must_use]
     pub fn reading(self, reading: Reading) -> Self {
@@ -235,7 +245,7 @@ impl Server {
             }
             _ => None,
         };
-        let app = self.serves.app(self.address, &self.limits, &self.stopping);
+        let app = self.serves.app(self.address, tls.is_some(), &self.limits, &self.stopping);
         let mut stop = pin!(stop);
         loop {
             tokio::select! {
@@ -328,12 +338,20 @@ impl Server {
 
 impl Serves {
     /// The routes, and what stands before them.
-    fn app(self, address: SocketAddr, limits: &Limits, stopping: &watch::Sender<bool>) -> Router {
+    fn app(
+        self,
+        address: SocketAddr,
+        tls: bool,
+        limits: &Limits,
+        stopping: &watch::Sender<bool>,
+    ) -> Router {
         let guarded = match self {
             Self::Guarded(guarded) => guarded,
             Self::Public(routes) => return routes.fallback(nothing_here),
         };
-        let Guarded { ingest, audit, watched, reading, keys, open_ingest, proxies } = *guarded;
+        let cookies = guarded.cookies(address, tls);
+        let Guarded { ingest, audit, watched, reading, keys, open_ingest, sign_in, proxies } =
+            *guarded;
         let mut routes = described();
         if let Some(ingest) = ingest {
             routes = routes.merge(ingest::routes(ingest));
@@ -344,19 +362,49 @@ impl Serves {
         if let Some(watched) = watched {
             routes = routes.merge(metrics::routes(watched));
         }
+        let mut people = None;
+        if let (Some(known), Some(audit)) = (&keys, &audit) {
+            let told = known.people().telling(audit.clone());
+            let keyring = known.keyring().telling(audit.clone());
+            let members = Members::new(Arc::clone(known), keyring, told.clone());
+            routes = routes.merge(api::member_routes(members));
+            people = Some(told);
+        }
         let (routes, description) = api::document(routes);
-        let access = Access {
-            door: Door::new(keys, open_ingest, address, limits),
+        let access = Arc::new(Access {
+            door: Door::new(keys.clone(), open_ingest, address, cookies, limits),
             needs: Needs::described_by(&description),
             trail: Trail::new(audit),
-        };
-        routes
-            .route_layer(from_fn_with_state(Arc::new(access), admit))
-            .fallback(nothing_here)
+        });
+        let origin = sign_in.as_ref().and_then(SignIn::origin).map(str::to_owned);
+        let ours = Arc::new(Ours { address, tls, origin });
+        let mut app = routes.route_layer(from_fn_with_state(Arc::clone(&access), admit));
+        if let (Some(sign_in), Some(cookies), Some(known), Some(people)) =
+            (sign_in, cookies, keys, people)
+        {
+            let pages = Pages::new(access, Arc::clone(&ours), known, people, cookies, &sign_in);
+            app = app.merge(pages::routes(Arc::new(pages)));
+        }
+        app.fallback(nothing_here)
             .layer(from_fn(api::etag))
-            .layer(from_fn_with_state(address, guard))
+            .layer(from_fn_with_state(ours, guard))
             .layer(from_fn(request_id::name))
             .layer(from_fn_with_state(proxies, client::find))
+    }
+}
+
+impl Guarded {
+    /// What those have who sign in, if a browser can keep it to itself.
+    fn cookies(&self, address: SocketAddr, tls: bool) -> Option<Cookies> {
+        let (sign_in, _) = (self.sign_in.as_ref()?, self.keys.as_ref()?);
+        let https = tls || sign_in.origin().is_some_and(|origin| origin.starts_with("https://"));
+        let kept = https || address.ip().to_canonical().is_loopback();
+        if !kept {
+            tracing::warn!(
+                "nobody can sign in: set access.url to the https:// address by which people reach this server"
+            );
+        }
+        kept.then(|| Cookies::new(https))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who may use the server: keys of applications.
+//! Who may use the server: keys of applications, and people.
 //!
 //! An application shows a key of 256 random bits, which is printed once. The store's
 //! [`Registry`](crate::store::Registry) keeps what the key may do, and of the key itself a
@@ -7,19 +7,40 @@
 //! it can make none and widen none. What such a person can do is take keys away, or put an
 //! older entry of one back.
 //!
-//! A [`Keyring`] makes and changes keys, and tells of it in the trail. A server asks
-//! [`Known`], which has them in memory: so keys go on working while the store is away, and
-//! a revoked one ends with the next look.
+//! People have a [`Role`], and sign in with a password, of which argon2id under the access
+//! key is kept, or by a provider of identities; a [`Session`] is an entry of its own.
+//!
+//! A [`Keyring`] makes and changes keys, [`People`] asks people in, and both tell of it in
+//! the trail. A server asks [`Known`], which has all in memory: so keys and sessions go on
+//! working while the store is away, and a revoked one ends with the next look.
 
 mod access_key;
 mod api_key;
+mod digits;
+mod entries;
 mod keyring;
 mod known;
+mod password;
+mod people;
+mod person;
+mod role;
+mod session;
+mod times;
 
 pub use access_key::AccessKey;
-pub use api_key::{ApiKey, Grant, Scope, Tenants, Token};
-pub use keyring::{Keyring, Listed, MAX_KEYS};
-pub use known::{Known, Refused};
+pub use api_key::{ApiKey, Grant, Scope, Token};
+pub use entries::Listed;
+pub use keyring::{Keyring, MAX_KEYS};
+pub use known::{Known, Refused, SignedIn};
+pub use password::{MAX_PASSWORD, MIN_PASSWORD};
+pub use people::{
+    Change, From, LINK, MAX_PEOPLE, PASSWORD_SET, PERSON_CHANGED, PERSON_INVITED, People,
+};
+pub use person::{Person, Subject};
+pub use role::Role;
+pub use session::{Means, SESSION, Session};
+
+pub use crate::query::Tenants;
 
 /// The action of the event that tells that a key was made.
 pub const KEY_CREATED: &str = "annals.key.created";

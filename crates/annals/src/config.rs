@@ -149,6 +149,10 @@ pub struct AccessSettings {
     pub open_ingest: bool,
     /// Proxies that are believed: addresses and networks.
     pub proxies: Vec<String>,
+    /// Where people reach the server: `SCHEME://HOST[:PORT]`.
+    pub url: Option<String>,
+    /// How long a session lasts.
+    pub session: Duration,
     /// Requests of one key in a second.
     pub requests_per_key: u32,
     /// Requests from one address in a second.

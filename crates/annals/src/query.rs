@@ -8,8 +8,7 @@
 mod audits;
 mod cursor;
 mod state;
-
-use std::collections::BTreeSet;
+mod tenants;
 
 use crate::event::{Entity, Event, Outcome, Timestamp};
 use crate::store::{Record, Stored};
@@ -17,6 +16,7 @@ use crate::store::{Record, Stored};
 pub use audits::{Audited, Audits, MAX_AUDITS};
 pub use cursor::Cursor;
 pub use state::{Replay, State, Touch, state_at, stored_state_at};
+pub use tenants::Tenants;
 
 /// Which events; every condition that is set must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub struct Filter {
     pub outcome: Option<Outcome>,
     /// The data is this tenant's.
     pub tenant: Option<String>,
-    /// The data is one of these tenants': what whoever asks may see at all.
-    pub tenants: Option<BTreeSet<String>>,
+    /// The data is theirs: what whoever asks may see at all.
+    pub tenants: Tenants,
     /// The old or new values name this field.
     pub changed: Option<String>,
     /// The request that caused it.
@@ -58,13 +58,9 @@ impl Filter {
         let actor = self.actor.as_ref().is_none_or(|actor| {
             is(&actor.kind, record.actor_type()) && record.actor_id() == Some(&actor.id)
         });
-        let tenants = self
-            .tenants
-            .as_ref()
-            .is_none_or(|tenants| record.tenant().is_some_and(|tenant| tenants.contains(tenant)));
         entity
             && actor
-            && tenants
+            && self.tenants.has(record.tenant())
             && is(&self.entity_type, Some(record.entity_type()))
             && is(&self.action, Some(record.action()))
             && self.outcome.is_none_or(|outcome| outcome.as_str() == record.outcome())

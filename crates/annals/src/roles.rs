@@ -9,11 +9,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::url::without_secrets;
 
 /// The roles, and what each may do.
-pub const ROLES: [(&str, &str); 4] = [
+pub const ROLES: [(&str, &str); 5] = [
     ("annals_enqueue", "put events into the queue"),
     ("annals_work", "take them out and append them to the store"),
     ("annals_read", "read"),
     ("annals_prune", "remove old events"),
+    ("annals_admit", "let people sign in, and say who may use the server"),
 ];
 
 /// Makes [`ROLES`] in the database that `url` names, and gives them their rights on

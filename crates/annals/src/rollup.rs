@@ -21,6 +21,7 @@ mod cells;
 mod counts;
 mod outline;
 mod step;
+mod tally;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -34,7 +34,7 @@ pub(crate) struct Create {
     #[arg(long)]
     name: String,
     /// What it may do: ingest, read or operate; may be given several times
-    #[arg(long, required = true, value_name = "SCOPE")]
+    #[arg(long, required = true, value_name = "SCOPE", value_parser = scope)]
     scope: Vec<Scope>,
     /// For this tenant's data alone; may be given several times
     #[arg(long, required_unless_present = "all_tenants", value_name = "TENANT")]
@@ -63,6 +63,12 @@ pub(crate) struct Rotate {
 pub(crate) struct Revoke {
     /// The key's id
     id: String,
+}
+
+/// One that a key may have.
+fn scope(text: &str) -> Result<Scope, String> {
+    let found = Scope::OF_KEYS.into_iter().find(|scope| scope.as_str() == text);
+    found.ok_or_else(|| format!("expected ingest, read or operate, found {text:?}"))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -179,15 +185,21 @@ fn state(key: &ApiKey, now: Timestamp) -> String {
 /// Such as `ingest and read for acme`.
 fn may(grant: &Grant) -> String {
     let scopes: Vec<&str> = grant.scopes.iter().map(|scope| scope.as_str()).collect();
-    let whose = match &grant.tenants {
-        Tenants::All => "all tenants".to_owned(),
-        Tenants::Only(tenants) => {
-            let tenants: Vec<_> = tenants.iter().map(|tenant| shown(tenant)).collect();
-            tenants.join(", ")
-        }
-    };
+    let whose = for_whom(&grant.tenants);
     let source = grant.source.as_ref().map(|source| format!(" as {}", shown(source)));
     format!("{} for {whose}{}", scopes.join(", "), source.unwrap_or_default())
+}
+
+/// Such as `acme, globex`.
+pub(super) fn for_whom(tenants: &Tenants) -> String {
+    match tenants {
+        Tenants::All => "all tenants".to_owned(),
+        Tenants::Only(tenants) => {
+            let tenants: Vec<_> = tenants.iter().map(|tenant| shown(tenant).to_string()).collect();
+            tenants.join(", ")
+        }
+        Tenants::Besides { besides } => format!("all tenants but {}", shown(besides)),
+    }
 }
 
 fn object(key: &ApiKey) -> Value {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use annals::query::{ActorFilter, Cursor, Filter, Page, Query as Ask};
+use annals::query::{ActorFilter, Cursor, Filter, Page, Query as Ask, Tenants};
 use annals::redact;
 use annals::seal::Opener;
 use annals::store::{Store, Stored};
@@ -163,7 +163,7 @@ impl Query {
             action: self.action,
             outcome: self.outcome,
             tenant: self.tenant,
-            tenants: None,
+            tenants: Tenants::All,
             changed: self.changed,
             request: self.request,
             since: self.since,

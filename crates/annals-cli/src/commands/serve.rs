@@ -39,9 +39,10 @@ impl Serve {
         let (server, audit) = bind(session).await?;
         let (transports, store) = (session.transports().await?, session.store_to_serve().await?);
         let watched = session.watched(&transports, store.clone())?;
+        let first = session.first_link(store.as_ref(), server.local_addr()).await;
         let server = session.answering(server, &transports, store)?;
         let server = server.watching(watched.capture(audit.clone()));
-        tell(session, &server)?;
+        tell(session, &server, first)?;
         session.out.note("events go into the queue; `annals work` moves them to the store");
         let (stop, stopped) = oneshot::channel::<()>();
         signals.spawn(move || drop(stop));
@@ -78,11 +79,20 @@ pub(crate) async fn bind(session: &Session) -> Result<(Server, Audit), Failure> 
 }
 
 /// Says where it listens and how to try it.
-pub(crate) fn tell(session: &Session, server: &Server) -> Result<(), Failure> {
+pub(crate) fn tell(
+    session: &Session,
+    server: &Server,
+    first: Option<String>,
+) -> Result<(), Failure> {
     let scheme = if session.config.tls.certificate.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}/v1/events", server.local_addr());
     if session.out.json() {
-        return session.out.object(&json!({ "listening": url }));
+        return session.out.object(&json!({ "listening": url, "first_administrator": first }));
+    }
+    if let Some(first) = first {
+        session.out.line(format!(
+            "nobody administers it yet; who opens this link first does, within 3 days:\n\n  {first}\n"
+        ))?;
     }
     session.out.line(format!(
         "listening on {url}; try\n\n  curl -sH 'Content-Type: application/json' \

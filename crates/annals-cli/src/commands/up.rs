@@ -56,9 +56,10 @@ impl Up {
         let keeper = session.keeper(store.as_ref())?;
         let signer = store.clone().map(|store| session.signer_of(store)).transpose()?;
         let watched = session.watched(&transports, store.clone())?;
+        let first = session.first_link(store.as_ref(), server.local_addr()).await;
         let server = session.answering(server, &transports, store)?;
         let server = server.watching(watched.capture(audit.clone()).worker(worker.gauge()));
-        tell(session, &server)?;
+        tell(session, &server, first)?;
         let (worker_stop, gauge) = (worker.stop_handle(), worker.gauge());
         let (stop, stopped) = oneshot::channel::<()>();
         let (over, worker_over) = oneshot::channel::<()>();

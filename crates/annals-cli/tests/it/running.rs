@@ -28,13 +28,16 @@ impl Drop for Mortal {
 
 /// `annals up` or `annals serve` on a port of its own: the process, and where it listens.
 pub(crate) fn listening(here: &Installation, command: &[&str]) -> (Mortal, String) {
+    let (child, said) = saying(here, command);
+    let url = said["listening"].as_str().unwrap();
+    (child, url.split('/').nth(2).unwrap().to_owned())
+}
+
+/// The same, and all that it says when it starts.
+pub(crate) fn saying(here: &Installation, command: &[&str]) -> (Mortal, Value) {
     let arguments = [command, &["--listen", "127.0.0.1:0", "--json"]].concat();
     let mut child = here.command(&arguments).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let child = Mortal(child);
-    let said: Value = serde_json::from_str(&line).unwrap();
-    let url = said["listening"].as_str().unwrap().to_owned();
-    let address = url.split('/').nth(2).unwrap().to_owned();
-    (child, address)
+    (Mortal(child), serde_json::from_str(&line).unwrap())
 }

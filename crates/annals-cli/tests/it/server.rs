@@ -9,7 +9,7 @@ use annals_testbed::{required, schemathesis};
 use serde_json::Value;
 
 use crate::installation::{Ended, Installation, TRAIL, wait_until};
-use crate::running::{Mortal, listening};
+use crate::running::{Mortal, listening, saying};
 
 /// A server, and a command somewhere else that has nothing but its URL and a key.
 struct Far {
@@ -272,6 +272,86 @@ fn keys_are_made_listed_replaced_and_revoked() {
     // Another installation has another access key.
     std::fs::remove_file(here.path("annals-data/access.key")).unwrap();
     assert!(here.ok(&["keys", "list"]).contains("of another access key"));
+}
+
+#[test]
+fn people_are_asked_in_changed_and_kept_out() {
+    let here = Installation::new();
+    here.write("annals.toml", "[access]\nurl = \"https://audit.example.com\"\n");
+    let add = ["people", "add", "jo@example.com", "--role", "reader", "--tenant", "acme"];
+    let added = here.run(&add);
+    let link = added.stdout.trim().to_owned();
+    let front = "https://audit.example.com/welcome?link=annals_";
+    assert!(link.starts_with(front), "the link alone is printed: {added:?}");
+    assert!(added.stderr.contains("jo@example.com is reader for acme; give them"), "{added:?}");
+    let id = link[front.len()..front.len() + 16].to_owned();
+    let table = here.ok(&["people", "list"]);
+    assert!(table.contains("jo@example.com") && table.contains("asked in until"), "{table}");
+    let changed = here.ok(&["people", "change", &id, "--role", "auditor", "--all-tenants"]);
+    assert!(changed.contains("jo@example.com is auditor for all tenants"), "{changed}");
+    let again = here.run(&["people", "link", &id, "--json"]);
+    let again: Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_ne!(again["link"], link);
+    here.ok(&["people", "change", &id, "--disable"]);
+    let listed = here.ok(&["people", "list", "--json"]);
+    let listed = lines(&listed);
+    assert!(listed[0]["disabled_at"].is_string() && listed[0]["link"].is_null(), "{listed:?}");
+    assert!(here.ok(&["people", "list"]).contains("kept out"));
+    assert_eq!(here.ok(&["people", "sessions"]).trim(), "nobody has signed in");
+    for (arguments, said) in [
+        (&["people", "add", "al", "--role", "boss", "--all-tenants"][..], "expected reader"),
+        (&["people", "add", "al", "--role", "reader"], "--tenant"),
+        (
+            &["people", "add", "JO@example.com", "--role", "reader", "--all-tenants"],
+            "there already",
+        ),
+        (&["people", "add", "al", "--role", "reader", "--tenant", "annals"], "for auditors"),
+        (&["people", "change", &id], "there is nothing to change"),
+        (&["people", "change", "nobody", "--enable"], "there is none of that id"),
+        (&["people", "link", &id], "they may not sign in"),
+        (&["people", "sign-out", "nothing"], "there is none of that id"),
+    ] {
+        let ended = here.run(arguments);
+        assert_eq!(ended.status, 2, "{ended:?}");
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
+    here.write("annals.toml", "[access]\nurl = \"https://audit.example.com/annals\"\n");
+    let ended = here.run(&["people", "list"]);
+    assert!(ended.stderr.contains("without a path"), "{}", ended.stderr);
+}
+
+/// Who opens the link that the first start prints administers the server; later starts print
+/// none.
+#[test]
+fn the_first_start_prints_a_link_that_makes_the_administrator() {
+    let here = Installation::new();
+    let (up, said) = saying(&here, &["up"]);
+    let first = said["first_administrator"].as_str().unwrap().to_owned();
+    let (origin, link) = first.split_once("/welcome?link=").unwrap();
+    assert!(said["listening"].as_str().unwrap().starts_with(origin), "{said}");
+    let form = format!("link={link}&name=jo&password=correct+horse+battery");
+    let welcome = format!("{origin}/welcome");
+    let set = || {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0);
+        let agent = ureq::Agent::new_with_config(agent.build());
+        let request = agent.post(&welcome).header("Origin", origin);
+        request.content_type("application/x-www-form-urlencoded").send(&form).unwrap()
+    };
+    let reply = set();
+    assert_eq!(reply.status(), 303);
+    let cookie = reply.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("annals-session="), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    let me = ureq::get(format!("{origin}/v1/me")).header("Cookie", cookie).call();
+    let me = me.unwrap().body_mut().read_to_string().unwrap();
+    assert!(me.contains("\"administrator\""), "{me}");
+    assert_eq!(set().status(), 404, "it is used once");
+    let sessions = here.ok(&["people", "sessions", "--json"]);
+    let session = lines(&sessions)[0]["id"].as_str().unwrap().to_owned();
+    assert!(here.ok(&["people", "sign-out", &session]).contains("has ended"));
+    up.leave();
+    let (_up, said) = saying(&here, &["up"]);
+    assert!(said["first_administrator"].is_null(), "{said}");
 }
 
 /// A server whose store is away takes events in, and says why it cannot be read; keys that

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use annals::access::{ApiKey, Grant, Known, Scope, Tenants};
+use annals::access::{ApiKey, Grant, Known, Scope, SignedIn, TENANT, Tenants};
 use annals::event::Writer;
 use annals::query::Filter;
 use annals::{Actor, Timestamp};
@@ -28,6 +28,11 @@ enum Who {
         key: Arc<ApiKey>,
         known: Arc<Known>,
     },
+    /// Somebody who has signed in.
+    Person {
+        signed_in: SignedIn,
+        known: Arc<Known>,
+    },
 }
 
 impl Caller {
@@ -40,6 +45,32 @@ impl Caller {
     pub(super) fn with_key(key: Arc<ApiKey>, known: &Arc<Known>) -> Self {
         let grant = key.grant.clone();
         Self { who: Who::Key { key, known: Arc::clone(known) }, grant }
+    }
+
+    pub(super) fn person(signed_in: SignedIn, known: &Arc<Known>) -> Self {
+        let grant = signed_in.person.grant();
+        Self { who: Who::Person { signed_in, known: Arc::clone(known) }, grant }
+    }
+
+    /// The key that it shows, if it shows one.
+    pub(crate) fn key(&self) -> Option<&ApiKey> {
+        match &self.who {
+            Who::Key { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Who it is, if somebody has signed in.
+    pub(crate) fn signed_in(&self) -> Option<&SignedIn> {
+        match &self.who {
+            Who::Person { signed_in, .. } => Some(signed_in),
+            _ => None,
+        }
+    }
+
+    /// What it may do.
+    pub(crate) fn grant(&self) -> &Grant {
+        &self.grant
     }
 
     pub(super) fn has(&self, scope: Scope) -> bool {
@@ -55,6 +86,7 @@ impl Caller {
                 actor.name = Some(key.name.clone().into());
                 Some(actor)
             }
+            Who::Person { signed_in, .. } => Some(signed_in.person.actor()),
         }
     }
 
@@ -65,10 +97,7 @@ impl Caller {
 
     /// The tenants that it is bound to, if it is.
     pub(crate) fn bound(&self) -> Option<&BTreeSet<String>> {
-        match &self.grant.tenants {
-            Tenants::All => None,
-            Tenants::Only(tenants) => Some(tenants),
-        }
+        self.grant.tenants.only()
     }
 
     /// Refuses who may not see the data of all tenants.
@@ -76,7 +105,8 @@ impl Caller {
         match self.bound() {
             None => Ok(()),
             Some(_) => {
-                let detail = format!("{what} is about all tenants, and this key is bound to some");
+                let who = self.named();
+                let detail = format!("{what} is about all tenants, and {who} is bound to some");
                 Err(Problem::new(StatusCode::FORBIDDEN, detail))
             }
         }
@@ -84,15 +114,35 @@ impl Caller {
 
     /// Lets a filter through to what the caller may see, and no further.
     pub(crate) fn bind(&self, mut filter: Filter) -> Result<Filter, Problem> {
-        let Some(tenants) = self.bound() else { return Ok(filter) };
-        match (&filter.tenant, tenants.iter().next()) {
-            (Some(tenant), _) if !tenants.contains(tenant) => return Err(other_tenant(tenant)),
+        match (&filter.tenant, &self.grant.tenants) {
+            (Some(tenant), _) if !self.sees(Some(tenant)) => return Err(self.other_tenant(tenant)),
             (Some(_), _) => {}
             // One tenant has an index.
-            (None, Some(only)) if tenants.len() == 1 => filter.tenant = Some(only.clone()),
-            (None, _) => filter.tenants = Some(tenants.clone()),
+            (None, Tenants::Only(tenants)) if tenants.len() == 1 => {
+                filter.tenant = tenants.first().cloned();
+            }
+            (None, tenants) => filter.tenants = tenants.clone(),
         }
         Ok(filter)
+    }
+
+    /// That it does not see this tenant; the same whether there is such a tenant or not.
+    pub(crate) fn other_tenant(&self, tenant: &str) -> Problem {
+        let detail = match (&self.who, tenant) {
+            (Who::Person { .. }, TENANT) => {
+                format!("the tenant {TENANT} is for auditors and administrators")
+            }
+            _ => format!("{} is not for the tenant {tenant:?}", self.named()),
+        };
+        Problem::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// Such as `this key`.
+    pub(super) fn named(&self) -> &'static str {
+        match self.who {
+            Who::Near | Who::Key { .. } => "this key",
+            Who::Person { .. } => "your role",
+        }
     }
 
     /// As whom it sends events in.
@@ -105,14 +155,11 @@ impl Caller {
         match &self.who {
             Who::Near => true,
             Who::Key { key, known } => known.still_admits(key, Timestamp::now()),
+            Who::Person { signed_in, known } => {
+                known.still_admits_person(signed_in, Timestamp::now())
+            }
         }
     }
-}
-
-/// That a key does not see this tenant; the same whether there is such a tenant or not.
-pub(crate) fn other_tenant(tenant: &str) -> Problem {
-    let detail = format!("this key is not for the tenant {tenant:?}");
-    Problem::new(StatusCode::FORBIDDEN, detail)
 }
 
 impl<S: Sync> FromRequestParts<S> for CallerOf {

@@ -4,21 +4,36 @@ use std::collections::HashMap;
 
 use annals::access::Scope;
 use axum::http::Method;
+use serde_json::Value;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{OpenApi, PathItem};
 
 /// The name of the keys in the description.
-pub(crate) const SCHEME: &str = "key";
+pub(crate) const KEY: &str = "key";
+
+/// The name of the sessions of people in the description.
+pub(crate) const SESSION: &str = "session";
 
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Nothing: it is for everybody.
     Nothing,
-    /// A key with this scope.
-    Scope(Scope),
-    /// Such a key, or to come from this machine.
-    NearOr(Scope),
+    /// To be let in.
+    Right(Right),
+}
+
+/// Who is let in, and as what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Right {
+    /// Programs of this machine, without anything.
+    pub(super) near: bool,
+    /// Who shows a key.
+    pub(super) by_key: bool,
+    /// Who has signed in.
+    pub(super) by_session: bool,
+    /// Who may do this; if there is none, whoever is known.
+    pub(super) scope: Option<Scope>,
 }
 
 /// What each request needs, by path and method.
@@ -63,16 +78,30 @@ fn needs(item: &PathItem) -> Vec<(Method, Need)> {
 /// nobody is to be let in.
 fn need(operation: &Operation) -> Option<Need> {
     let security = serde_json::to_value(operation.security.as_ref()?).ok()?;
-    let scope = |with: &serde_json::Value| {
-        let [scope] = with.get(SCHEME)?.as_array()?.as_slice() else { return None };
-        scope.as_str()?.parse().ok()
+    let (mut near, mut ways) = (false, Vec::new());
+    for way in security.as_array()? {
+        let way: Vec<(&String, &Value)> = way.as_object()?.iter().collect();
+        match way.as_slice() {
+            [] => near = true,
+            [(name, scopes)] => ways.push((name.as_str(), scope(scopes)?)),
+            _ => return None,
+        }
+    }
+    let Some((_, scope)) = ways.first().copied() else {
+        return near.then_some(Need::Nothing);
     };
-    let is_none =
-        |with: &serde_json::Value| with.as_object().is_some_and(serde_json::Map::is_empty);
-    match security.as_array()?.as_slice() {
-        [none] if is_none(none) => Some(Need::Nothing),
-        [key] => scope(key).map(Need::Scope),
-        [none, key] if is_none(none) => scope(key).map(Need::NearOr),
+    let known = ways.iter().all(|(name, of)| [KEY, SESSION].contains(name) && *of == scope);
+    let by = |wanted| ways.iter().any(|(name, _)| *name == wanted);
+    let (by_key, by_session) = (by(KEY), by(SESSION));
+    known.then_some(Need::Right(Right { near, by_key, by_session, scope }))
+}
+
+/// The scope that is named, or none.
+#[expect(clippy::option_option, reason = "no scope is not the same as one that is none of ours")]
+fn scope(scopes: &Value) -> Option<Option<Scope>> {
+    match scopes.as_array()?.as_slice() {
+        [] => Some(None),
+        [scope] => scope.as_str()?.parse().ok().map(Some),
         _ => None,
     }
 }

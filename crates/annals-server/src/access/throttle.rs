@@ -15,8 +15,10 @@ const BURST: f64 = 2.0;
 
 /// Lets so many requests a second through, of each.
 #[derive(Debug)]
-pub(super) struct Throttle<K> {
+pub(crate) struct Throttle<K> {
     rate: f64,
+    /// How many may come at once.
+    most: f64,
     buckets: Mutex<HashMap<K, Bucket>>,
 }
 
@@ -29,16 +31,31 @@ struct Bucket {
 
 impl<K: Eq + Hash> Throttle<K> {
     /// `rate` a second.
-    pub(super) fn new(rate: u32) -> Self {
-        Self { rate: f64::from(rate.max(1)), buckets: Mutex::default() }
+    pub(crate) fn new(rate: u32) -> Self {
+        let rate = f64::from(rate.max(1));
+        Self { rate, most: rate * BURST, buckets: Mutex::default() }
+    }
+
+    /// So many at once, and one more every so often.
+    pub(crate) fn slow(most: u32, every: Duration) -> Self {
+        let rate = 1.0 / every.as_secs_f64().max(0.001);
+        Self { rate, most: f64::from(most.max(1)), buckets: Mutex::default() }
+    }
+
+    /// As if one had not come.
+    pub(crate) fn give_back(&self, whose: &K) {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get_mut(whose) {
+            bucket.tokens = (bucket.tokens + 1.0).min(self.most);
+        }
     }
 
     /// Lets one more through.
     ///
     /// # Errors
     /// How long until there is room for one.
-    pub(super) fn take(&self, whose: K, now: Instant) -> Result<(), Duration> {
-        let most = self.rate * BURST;
+    pub(crate) fn take(&self, whose: K, now: Instant) -> Result<(), Duration> {
+        let most = self.most;
         let filled = |bucket: &Bucket| {
             (bucket.tokens + now.duration_since(bucket.at).as_secs_f64() * self.rate).min(most)
         };
@@ -61,7 +78,7 @@ impl<K: Eq + Hash> Throttle<K> {
 }
 
 /// Whom an address stands for: of IPv6 the network that somebody is given as a whole.
-pub(super) fn home(address: IpAddr) -> IpAddr {
+pub(crate) fn home(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
@@ -92,6 +109,21 @@ mod tests {
             through += u32::from(throttle.take("a", at).is_ok());
         }
         assert!((99..=102).contains(&through), "{through}");
+    }
+
+    #[test]
+    fn a_slow_one_lets_few_through_and_takes_back() {
+        let throttle = Throttle::slow(3, Duration::from_secs(60));
+        let begun = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(throttle.take("a", begun), Ok(()));
+        }
+        let wait = throttle.take("a", begun).unwrap_err();
+        assert!(wait > Duration::from_secs(59) && wait <= Duration::from_secs(60), "{wait:?}");
+        throttle.give_back(&"a");
+        assert_eq!(throttle.take("a", begun), Ok(()));
+        assert!(throttle.take("a", begun).is_err());
+        assert_eq!(throttle.take("a", begun + Duration::from_secs(61)), Ok(()));
     }
 
     #[test]

@@ -21,7 +21,16 @@ const READ: &str = "annals.read";
 const OPERATED: &str = "annals.operated";
 
 /// Somebody showed a key that does not let in, or not there.
-const DENIED: &str = "annals.denied";
+pub(super) const DENIED: &str = "annals.denied";
+
+/// Somebody has signed in.
+pub(crate) const SIGNED_IN: &str = "annals.session.began";
+
+/// Somebody has signed out.
+pub(crate) const SIGNED_OUT: &str = "annals.session.ended";
+
+/// Somebody tried to sign in, and was not let in.
+pub(crate) const NOT_SIGNED_IN: &str = "annals.session.denied";
 
 /// Refusals that are told of in a minute; those beyond are counted, and the number is told
 /// of with the next.
@@ -46,14 +55,14 @@ struct Refusals {
 
 /// What was asked for.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     method: Method,
     path: String,
-    context: Context,
+    pub(crate) context: Context,
 }
 
 impl Asked {
-    pub(super) fn of(request: &Request, path: &str) -> Self {
+    pub(crate) fn of(request: &Request, path: &str) -> Self {
         let mut context = Context::default();
         let text = |text: &str| -> annals::event::Text {
             text.chars().filter(|c| !c.is_control()).take(MOST).collect::<String>().into()
@@ -101,8 +110,14 @@ impl Trail {
         self.record(action, asked, caller.actor(), outcome, &tells);
     }
 
-    /// Tells that a key was shown which does not let in, or not there.
-    pub(super) fn tell_of_refusal(&self, asked: &Asked, key: &str, status: StatusCode) {
+    /// Tells that somebody was not let in, or not there.
+    pub(crate) fn tell_of_refusal(
+        &self,
+        action: &'static str,
+        asked: &Asked,
+        who: Option<Actor>,
+        status: StatusCode,
+    ) {
         let untold = {
             let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
             if refusals.minute.is_none_or(|begun| begun.elapsed() >= Duration::from_secs(60)) {
@@ -119,8 +134,18 @@ impl Trail {
         if untold > 0 {
             tells["untold_before"] = untold.into();
         }
-        let actor = Actor::new("api_key", key);
-        self.record(DENIED, asked, Some(actor), Outcome::Denied, &tells);
+        self.record(action, asked, who, Outcome::Denied, &tells);
+    }
+
+    /// Tells that somebody has signed in or out.
+    pub(crate) fn tell_of_session(
+        &self,
+        action: &'static str,
+        asked: &Asked,
+        who: Actor,
+        tells: &serde_json::Value,
+    ) {
+        self.record(action, asked, Some(who), Outcome::Success, tells);
     }
 
     fn record(

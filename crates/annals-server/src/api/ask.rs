@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use annals::query::{Cursor, Filter, Query};
+use annals::query::{Cursor, Filter, Query, Tenants};
 use annals::{Entity, Timestamp};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path};
@@ -197,7 +197,7 @@ impl Ask {
             action: self.text("action"),
             outcome: self.get("outcome")?,
             tenant: self.text("tenant"),
-            tenants: None,
+            tenants: Tenants::All,
             changed: self.text("changed"),
             request: self.text("request"),
             since: self.time("since")?,

@@ -203,7 +203,7 @@ pub(crate) struct Bucket {
     path = "/v1/facets",
     tag = "events",
     params(Countable, ByWhat),
-    security(("key" = ["read"])),
+    security(("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "The counts", body = Facets), Wrong)
 )]
 pub(crate) async fn facets(
@@ -242,7 +242,7 @@ pub(crate) async fn facets(
     path = "/v1/histogram",
     tag = "events",
     params(Countable, OverTime),
-    security(("key" = ["read"])),
+    security(("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "The counts", body = Histogram), Wrong)
 )]
 pub(crate) async fn histogram(

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder};
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{OpenApi as Described, Ref, RefOr, Schema};
 use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::ask::OutcomeWord;
-use crate::access::SCHEME;
+use crate::access::{KEY, SESSION};
 use crate::{ingest, metrics, problem, server};
 
 #[derive(OpenApi)]
@@ -20,7 +20,8 @@ use crate::{ingest, metrics, problem, server};
         description = "An audit trail: who did what to which record, when, from where, with the \
             old and the new values. Every request but those for watching shows a key: \
             `Authorization: Bearer annals_…`; `annals keys create` makes one. What is wrong is \
-            answered as `application/problem+json` (RFC 9457).",
+            answered as `application/problem+json` (RFC 9457). People who have signed in may by \
+            their session what their role lets them.",
         license(name = "MIT OR Apache-2.0")
     ),
     components(schemas(Event, NewEvent, NewEvents, problem::Described)),
@@ -29,6 +30,7 @@ use crate::{ingest, metrics, problem, server};
         (name = "entities", description = "One entity"),
         (name = "log", description = "Proofs"),
         (name = "operations", description = "Looking after it"),
+        (name = "access", description = "Who may use the server"),
         (name = "watching", description = "For Prometheus and supervisors"),
     ),
     modifiers(&Keys)
@@ -42,7 +44,15 @@ impl Modify for Keys {
         let mut http = Http::new(HttpAuthScheme::Bearer);
         http.description = Some("A key, as `annals keys create` prints it".to_owned());
         let components = api.components.get_or_insert_default();
-        components.add_security_scheme(SCHEME, SecurityScheme::Http(http));
+        components.add_security_scheme(KEY, SecurityScheme::Http(http));
+        let session = ApiKeyValue::with_description(
+            "annals-session",
+            "The session of somebody who has signed in, with pages of this server; over TLS, \
+             the cookie's name begins with `__Host-`. Whoever changes something shows the \
+             `page_token` of `GET /v1/me` as `X-Page-Token` too.",
+        );
+        let session = SecurityScheme::ApiKey(ApiKey::Cookie(session));
+        components.add_security_scheme(SESSION, session);
     }
 }
 
@@ -59,6 +69,7 @@ pub fn openapi() -> String {
     for part in [
         ingest::described().into_openapi(),
         super::described().into_openapi(),
+        super::members::described().into_openapi(),
         metrics::described().into_openapi(),
         server::described::<()>().into_openapi(),
     ] {
@@ -85,12 +96,30 @@ fn say_more(schemas: &mut Value) {
     }
     let seq = json!({"type": ["integer", "null"], "minimum": 0, "maximum": u64::MAX});
     merge(&mut schemas["Producer"]["properties"], json!({ "seq": seq }));
-    for strict in ["NewEvent", "Entity", "Actor", "Context", "Producer", "Again", "NewHold", "Why"]
-    {
+    for strict in [
+        "NewEvent",
+        "Entity",
+        "Actor",
+        "Context",
+        "Producer",
+        "Again",
+        "NewHold",
+        "Why",
+        "NewPerson",
+        "PersonChange",
+        "NewKey",
+        "Rotation",
+    ] {
         merge(&mut schemas[strict], json!({"additionalProperties": false}));
     }
     let scope = ["tenant", "entity", "actor"].map(|name| json!({"required": [name]}));
     merge(&mut schemas["NewHold"], json!({"anyOf": scope}));
+    let whose = [
+        json!({"required": ["tenants"], "properties": {"all_tenants": {"const": false}}}),
+        json!({"required": ["all_tenants"], "properties": {"all_tenants": {"const": true}}, "not": {"required": ["tenants"]}}),
+    ];
+    merge(&mut schemas["NewPerson"], json!({"oneOf": whose}));
+    merge(&mut schemas["NewKey"], json!({"oneOf": whose}));
     let all = json!({"required": ["all"], "properties": {"all": {"const": true}}, "not": {"required": ["ids"]}});
     let some = json!({"required": ["ids"], "not": {"required": ["all"]}});
     merge(&mut schemas["Again"], json!({"oneOf": [all, some]}));

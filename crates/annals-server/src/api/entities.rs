@@ -47,7 +47,7 @@ pub(crate) struct At {
     path = "/v1/entities/{entity}/events",
     tag = "entities",
     params(("entity" = String, Path, description = "`TYPE:ID`", example = "product:42", pattern = "^[^:\\x00]+:[^\\x00]+$"), Whose, Paging),
-    security(("key" = ["read"])),
+    security(("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "A page", body = Events<'static>), Wrong)
 )]
 pub(crate) async fn history(
@@ -103,7 +103,7 @@ pub(crate) struct Touched {
     path = "/v1/entities/{entity}/state",
     tag = "entities",
     params(("entity" = String, Path, description = "`TYPE:ID`", example = "product:42", pattern = "^[^:\\x00]+:[^\\x00]+$"), Whose, At),
-    security(("key" = ["read"])),
+    security(("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "The state", body = StateThen<'static>), Wrong)
 )]
 pub(crate) async fn state(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use annals::EventId;
+use annals::query::Tenants;
 use annals::store::Record;
 use axum::Json;
 use axum::extract::State;
@@ -24,7 +25,7 @@ use crate::problem::{Problem, Wrong};
     path = "/v1/events",
     tag = "events",
     params(Filters, Paging),
-    security(("key" = ["read"])),
+    security(("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "A page", body = Events<'static>), Wrong)
 )]
 pub(crate) async fn query(
@@ -44,7 +45,7 @@ pub(crate) async fn query(
     path = "/v1/events/{id}",
     tag = "events",
     params(("id" = String, Path, description = "The event's id", format = "uuid")),
-    security(("key" = ["read"])),
+    security(("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "The event", body = Row<'static>), Wrong)
 )]
 pub(crate) async fn one(
@@ -67,12 +68,10 @@ pub(super) async fn seen(
     let none = || Problem::new(StatusCode::NOT_FOUND, "there is no such event");
     let id: EventId = id.parse().map_err(|_| none())?;
     let stored = api.reading.store.get(id).await?.ok_or_else(none)?;
-    let visible = match caller.bound() {
-        None => true,
+    let visible = match caller.grant().tenants {
+        Tenants::All => true,
         // What cannot be read has no tenant that could be known.
-        Some(_) => {
-            Record::decode(stored.body.clone()).is_ok_and(|record| caller.sees(record.tenant()))
-        }
+        _ => Record::decode(stored.body.clone()).is_ok_and(|record| caller.sees(record.tenant())),
     };
     if visible { Ok(stored) } else { Err(none()) }
 }

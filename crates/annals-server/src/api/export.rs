@@ -45,7 +45,7 @@ pub(crate) struct As {
     path = "/v1/export",
     tag = "events",
     params(Filters, As),
-    security(("key" = ["read"])),
+    security(("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "The events", content((String = "application/x-ndjson"), (Vec<Row<'static>> = "application/json"), (String = "text/csv"))), Wrong)
 )]
 pub(crate) async fn export(

@@ -93,7 +93,7 @@ impl FailedEvent {
     path = "/v1/failed",
     tag = "operations",
     params(Paging),
-    security(("key" = ["operate"])),
+    security(("key" = ["operate"]), ("session" = ["operate"])),
     responses((status = 200, description = "A page", body = FailedEvents), Wrong)
 )]
 pub(crate) async fn list(
@@ -141,7 +141,7 @@ fn place(text: &str) -> Option<(usize, u64)> {
     path = "/v1/failed/{id}",
     tag = "operations",
     params(("id" = String, Path, description = "The event's id", format = "uuid")),
-    security(("key" = ["operate"])),
+    security(("key" = ["operate"]), ("session" = ["operate"])),
     responses((status = 200, description = "The event", body = FailedEvent), Wrong)
 )]
 pub(crate) async fn one(
@@ -163,7 +163,7 @@ pub(crate) async fn one(
     path = "/v1/failed/{id}",
     tag = "operations",
     params(("id" = String, Path, description = "The event's id", format = "uuid")),
-    security(("key" = ["operate"])),
+    security(("key" = ["operate"]), ("session" = ["operate"])),
     responses((status = 200, description = "It is removed", body = Done), Wrong)
 )]
 pub(crate) async fn remove(
@@ -208,7 +208,7 @@ pub(crate) struct Done {
     path = "/v1/failed/retry",
     tag = "operations",
     request_body = Again,
-    security(("key" = ["operate"])),
+    security(("key" = ["operate"]), ("session" = ["operate"])),
     responses((status = 200, description = "They are tried again", body = Done), Wrong)
 )]
 pub(crate) async fn retry(

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::ask::{Ask, Named, wrong};
-use crate::access::{Caller, CallerOf, Details, other_tenant};
+use crate::access::{Caller, CallerOf, Details};
 use crate::problem::{Problem, Wrong};
 use crate::sent::{Sent, given};
 
@@ -64,7 +64,7 @@ pub(crate) struct Holds {
     get,
     path = "/v1/holds",
     tag = "operations",
-    security(("key" = ["operate"])),
+    security(("key" = ["operate"]), ("session" = ["operate"])),
     responses((status = 200, description = "The holds", body = Holds), Wrong)
 )]
 pub(crate) async fn list(
@@ -117,7 +117,7 @@ fn reason(reason: String) -> Result<String, Problem> {
     path = "/v1/holds",
     tag = "operations",
     request_body = NewHold,
-    security(("key" = ["operate"])),
+    security(("key" = ["operate"]), ("session" = ["operate"])),
     responses((status = 201, description = "They are held", body = Hold), Wrong)
 )]
 pub(crate) async fn place(
@@ -160,7 +160,7 @@ pub(crate) struct Why {
     tag = "operations",
     params(("id" = String, Path, description = "The hold's id", format = "uuid")),
     request_body = Why,
-    security(("key" = ["operate"])),
+    security(("key" = ["operate"]), ("session" = ["operate"])),
     responses((status = 200, description = "It has ended", body = Hold), Wrong)
 )]
 pub(crate) async fn release(
@@ -187,11 +187,12 @@ pub(crate) async fn release(
 /// The tenant of a hold that the caller may place.
 fn own(caller: &Caller, tenant: Option<String>) -> Result<Option<String>, Problem> {
     match (caller.bound(), tenant) {
+        (None, Some(tenant)) if !caller.sees(Some(&tenant)) => Err(caller.other_tenant(&tenant)),
         (None, tenant) => Ok(tenant),
         (Some(tenants), Some(tenant)) if tenants.contains(&tenant) => Ok(Some(tenant)),
-        (Some(_), Some(tenant)) => Err(other_tenant(&tenant)),
+        (Some(_), Some(tenant)) => Err(caller.other_tenant(&tenant)),
         (Some(tenants), None) if tenants.len() == 1 => Ok(tenants.first().cloned()),
-        (Some(_), None) => Err(wrong("tenant: this key is for several, name one")),
+        (Some(_), None) => Err(wrong("tenant: you may do this for several, name one")),
     }
 }
 

@@ -27,7 +27,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
     path = "/v1/events/{id}/proof",
     tag = "log",
     params(("id" = String, Path, description = "The event's id", format = "uuid")),
-    security(("key" = ["read"])),
+    security(("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "The proof", body = String, content_type = "text/plain"), Wrong)
 )]
 pub(crate) async fn proof(
@@ -56,7 +56,7 @@ pub(crate) async fn proof(
     get,
     path = "/v1/checkpoint",
     tag = "log",
-    security(("key" = ["read"])),
+    security(("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "The checkpoint", body = String, content_type = "text/plain"), Wrong)
 )]
 pub(crate) async fn checkpoint(
@@ -111,7 +111,7 @@ pub(crate) struct Found {
     get,
     path = "/v1/verify",
     tag = "log",
-    security(("key" = ["read"])),
+    security(("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "What was found", body = Verified), Wrong)
 )]
 pub(crate) async fn verify(

@@ -51,7 +51,7 @@ pub(crate) struct Due {
     get,
     path = "/v1/retention/plan",
     tag = "operations",
-    security(("key" = ["operate"])),
+    security(("key" = ["operate"]), ("session" = ["operate"])),
     responses((status = 200, description = "The plan", body = Plan), Wrong)
 )]
 pub(crate) async fn plan(

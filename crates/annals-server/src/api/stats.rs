@@ -92,7 +92,7 @@ pub(crate) struct WitnessedBy {
     get,
     path = "/v1/stats",
     tag = "operations",
-    security(("key" = ["read"])),
+    security(("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "The figures", body = Stats), Wrong)
 )]
 pub(crate) async fn stats(

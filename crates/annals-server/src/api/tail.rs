@@ -71,7 +71,7 @@ pub(crate) struct Beginning {
     path = "/v1/tail",
     tag = "events",
     params(Filters, Beginning, ("Last-Event-ID" = Option<u64>, Header, description = "The position of the last event that was received")),
-    security(("key" = ["read"])),
+    security(("key" = ["read"]), ("session" = ["read"])),
     responses((status = 200, description = "The events, for as long as somebody listens", body = String, content_type = "text/event-stream"), Wrong)
 )]
 pub(crate) async fn tail(

@@ -14,6 +14,7 @@ mod ingest;
 mod limits;
 mod matrix;
 mod openapi;
+mod people;
 mod reading;
 mod refusals;
 mod served;

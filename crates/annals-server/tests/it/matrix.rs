@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use annals::Timestamp;
-use annals::access::Scope;
+use annals::access::{Role, Scope};
 use serde_json::{Value, json};
 
 use crate::http::{Reply, Request};
@@ -18,13 +18,23 @@ struct Operation {
     needs: Option<Scope>,
     /// Whether programs of this machine need no key.
     near: bool,
+    /// Whether it is for whoever is let in, whatever for.
+    anybody: bool,
     /// Whether keys that are bound to some tenants are refused.
     of_all_tenants: bool,
     body: Option<fn() -> Value>,
 }
 
 const fn public(path: &'static str) -> Operation {
-    Operation { method: "get", path, needs: None, near: true, of_all_tenants: false, body: None }
+    Operation {
+        method: "get",
+        path,
+        needs: None,
+        near: true,
+        anybody: false,
+        of_all_tenants: false,
+        body: None,
+    }
 }
 
 const fn read(path: &'static str) -> Operation {
@@ -33,6 +43,7 @@ const fn read(path: &'static str) -> Operation {
         path,
         needs: Some(Scope::Read),
         near: false,
+        anybody: false,
         of_all_tenants: false,
         body: None,
     }
@@ -44,9 +55,18 @@ const fn operate(method: &'static str, path: &'static str) -> Operation {
         path,
         needs: Some(Scope::Operate),
         near: false,
+        anybody: false,
         of_all_tenants: false,
         body: None,
     }
+}
+
+const fn administer(method: &'static str, path: &'static str) -> Operation {
+    Operation { needs: Some(Scope::Administer), ..operate(method, path) }
+}
+
+const fn anybody(operation: Operation) -> Operation {
+    Operation { anybody: true, ..operation }
 }
 
 const fn whole(operation: Operation) -> Operation {
@@ -61,7 +81,7 @@ const fn with(operation: Operation, body: fn() -> Value) -> Operation {
     Operation { body: Some(body), ..operation }
 }
 
-const OPERATIONS: [Operation; 26] = [
+const OPERATIONS: [Operation; 37] = [
     public("/livez"),
     near(whole(read("/readyz"))),
     near(whole(read("/metrics"))),
@@ -71,6 +91,7 @@ const OPERATIONS: [Operation; 26] = [
         path: "/v1/events",
         needs: Some(Scope::Ingest),
         near: false,
+        anybody: false,
         of_all_tenants: false,
         body: Some(|| json!({"action": "made", "entity": {"type": "thing"}})),
     },
@@ -94,12 +115,30 @@ const OPERATIONS: [Operation; 26] = [
     whole(operate("get", "/v1/failed/{id}")),
     whole(operate("delete", "/v1/failed/{id}")),
     whole(with(operate("post", "/v1/failed/retry"), || json!({"all": true}))),
+    anybody(read("/v1/me")),
+    administer("get", "/v1/people"),
+    with(
+        administer("post", "/v1/people"),
+        || json!({"name": annals::EventId::at(Timestamp::now()).to_string(), "role": "reader", "tenants": ["acme"]}),
+    ),
+    with(administer("patch", "/v1/people/{id}"), || json!({"role": "reader"})),
+    with(administer("post", "/v1/people/{id}/link"), || json!({})),
+    administer("get", "/v1/sessions"),
+    administer("delete", "/v1/sessions/{id}"),
+    administer("get", "/v1/keys"),
+    with(
+        administer("post", "/v1/keys"),
+        || json!({"name": "made", "scopes": ["read"], "tenants": ["acme"]}),
+    ),
+    with(administer("post", "/v1/keys/{id}/rotate"), || json!({})),
+    administer("delete", "/v1/keys/{id}"),
     // What is not described, and must let nobody in.
     Operation {
         method: "put",
         path: "/v1/events",
         needs: None,
         near: false,
+        anybody: false,
         of_all_tenants: false,
         body: None,
     },
@@ -121,7 +160,13 @@ impl Operation {
         self.method != "put"
     }
 
-    async fn ask(&self, scene: &Scene, id: &str, key: Option<&str>) -> Reply {
+    /// Whether somebody who may do that is let in.
+    fn lets(&self, scopes: &[Scope]) -> bool {
+        self.anybody || self.needs.is_none_or(|needs| scopes.contains(&needs))
+    }
+
+    /// Asks with what shows who somebody is, as headers.
+    async fn ask_as(&self, scene: &Scene, id: &str, shown: &[(&str, &str)]) -> Reply {
         let path = self.path.replace("{id}", id).replace("{entity}", "product:1");
         let mut request = Request::get(scene.address, &path);
         request.line = format!("{} {path} HTTP/1.1", self.method.to_uppercase());
@@ -131,10 +176,10 @@ impl Operation {
         }
         let length = request.body.len().to_string();
         request = request.with("Content-Length", &length);
-        if let Some(key) = key {
-            request = request.key(key);
+        for (name, value) in shown {
+            request = request.with(name, value);
         }
-        if self.path == "/v1/tail" && key.is_some() {
+        if self.path == "/v1/tail" && !shown.is_empty() {
             // It does not end by itself.
             let asked = request.send(scene.address);
             return tokio::time::timeout(Duration::from_millis(300), asked)
@@ -142,6 +187,15 @@ impl Operation {
                 .unwrap_or_else(|_| Reply::of_status(200));
         }
         request.send(scene.address).await
+    }
+
+    async fn ask(&self, scene: &Scene, id: &str, key: Option<&str>) -> Reply {
+        match key {
+            None => self.ask_as(scene, id, &[]).await,
+            Some(key) => {
+                self.ask_as(scene, id, &[("Authorization", &format!("Bearer {key}"))]).await
+            }
+        }
     }
 }
 
@@ -162,18 +216,18 @@ async fn each_key_may_what_its_scope_says_and_nothing_else() {
     let [acme, ..] = scene.fill(30).await;
     scene.sign().await;
     let expired = scene
-        .make(&Scope::ALL, &[], None, Some(Timestamp::now().after(Duration::from_millis(50))))
+        .make(&Scope::OF_KEYS, &[], None, Some(Timestamp::now().after(Duration::from_millis(50))))
         .await;
-    let revoked = scene.key(&Scope::ALL, &[]).await;
+    let revoked = scene.key(&Scope::OF_KEYS, &[]).await;
     scene.keyring().revoke(&revoked[7..23], None).await.unwrap();
     let unknown = format!("annals_{}_{}", "0".repeat(16), "0".repeat(64));
     let forged = {
-        let good = scene.key(&Scope::ALL, &[]).await;
+        let good = scene.key(&Scope::OF_KEYS, &[]).await;
         format!("{}_{}", &good[..23], "0".repeat(64))
     };
     tokio::time::sleep(Duration::from_millis(60)).await;
     let mut keys = Vec::new();
-    for scope in Scope::ALL {
+    for scope in Scope::OF_KEYS {
         keys.push((scope, false, scene.key(&[scope], &[]).await));
         keys.push((scope, true, scene.key(&[scope], &["acme"]).await));
     }
@@ -209,11 +263,51 @@ async fn each_key_may_what_its_scope_says_and_nothing_else() {
             let with = format!("{named} with {scope}, bound: {bound}: {}", reply.status);
             match operation.needs {
                 _ if !operation.is_described() => assert_eq!(reply.status, 405, "{with}"),
-                Some(needs) if needs != *scope => assert_eq!(reply.status, 403, "{with}"),
+                Some(_) if !operation.lets(&[*scope]) => assert_eq!(reply.status, 403, "{with}"),
                 Some(_) if *bound && operation.of_all_tenants => {
                     assert_eq!(reply.status, 403, "{with}");
                 }
                 _ => assert!(reply.status < 400 || reply.status == 404, "{with}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_role_may_what_it_says_and_nothing_else() {
+    let scene = Scene::with(false).await;
+    let [acme, ..] = scene.fill(30).await;
+    scene.sign().await;
+    let id = acme.to_string();
+    for role in Role::ALL {
+        for bound in [false, true] {
+            let tenants: &[&str] = if bound { &["acme"] } else { &[] };
+            let browser = scene.browser(&format!("{role} {bound}"), role, tenants).await;
+            for operation in &OPERATIONS {
+                let token = ("X-Page-Token", &*browser.page_token);
+                let shown = [("Cookie", &*browser.cookie), token];
+                let reply = operation.ask_as(&scene, &id, &shown).await;
+                let with = format!(
+                    "{} {} as {role}, bound: {bound}: {}",
+                    operation.method, operation.path, reply.status
+                );
+                let safe = operation.method == "get";
+                match operation.needs {
+                    _ if !operation.is_described() => assert_eq!(reply.status, 405, "{with}"),
+                    Some(_) if !operation.lets(role.scopes()) => {
+                        assert_eq!(reply.status, 403, "{with}");
+                        continue;
+                    }
+                    Some(_) if bound && operation.of_all_tenants => {
+                        assert_eq!(reply.status, 403, "{with}");
+                    }
+                    _ => assert!(reply.status < 400 || reply.status == 404, "{with}"),
+                }
+                // Whoever may change something may not be made to by another site's page.
+                if !safe && operation.is_described() {
+                    let reply = operation.ask_as(&scene, &id, &shown[..1]).await;
+                    assert_eq!(reply.status, 403, "{with}, without the page's token");
+                }
             }
         }
     }
@@ -231,8 +325,8 @@ async fn a_key_of_one_tenant_sees_nothing_of_another() {
         ..Default::default()
     };
     let held = annals::store::hold::place(&*scene.store, hold("globex"), MARK, None).await.unwrap();
-    let key = scene.key(&Scope::ALL, &["acme"]).await;
-    let both = scene.key(&Scope::ALL, &["acme", "umbrella"]).await;
+    let key = scene.key(&Scope::OF_KEYS, &["acme"]).await;
+    let both = scene.key(&Scope::OF_KEYS, &["acme", "umbrella"]).await;
     let missing = annals::EventId::at("2026-11-22T10:00:00Z".parse().unwrap()).to_string();
     for key in [&key, &both] {
         for operation in &OPERATIONS {

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals::access::{AccessKey, Grant, Keyring, Known, Scope, Tenants};
+use annals::access::{AccessKey, Grant, Keyring, Known, People, SESSION, Scope, Tenants};
+use annals::capture::Delivery;
 use annals::context::proxy::TrustedProxies;
 use annals::proof::{Keys, Signer};
 use annals::store::{Appended, Record, Store};
 use annals::transport::memory::MemoryTransport;
 use annals::transport::{Transport, Want};
 use annals::{Actor, Audit, Entity, Event, EventId, Object, Timestamp};
-use annals_server::{Limits, Reading, Server, Watched, Wire};
+use annals_server::{Limits, Reading, Server, SignIn, Watched, Wire};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -29,6 +30,7 @@ pub(crate) struct Scene {
     pub(crate) directory: TempDir,
     audit: Audit,
     keyring: Keyring,
+    people: People,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<annals::Result<()>>>,
 }
@@ -54,13 +56,26 @@ impl Scene {
         open_ingest: bool,
         limits: Limits,
     ) -> Self {
+        Self::reached(address, wire, open_ingest, limits, None).await
+    }
+
+    /// As where people reach it by that origin.
+    pub(crate) async fn reached(
+        address: &str,
+        wire: Wire,
+        open_ingest: bool,
+        limits: Limits,
+        origin: Option<&str>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("events.db").display());
         let store = annals::store::open(&url).await.unwrap();
         let queue: Arc<dyn Transport> = Arc::new(MemoryTransport::new());
         let audit = Audit::start(Arc::clone(&queue), Server::audit_options()).unwrap();
-        let keyring = Keyring::new(Arc::clone(&store), AccessKey::generate().unwrap()).unwrap();
-        let known = Arc::new(Known::new(keyring.clone()));
+        let key = AccessKey::generate().unwrap();
+        let keyring = Keyring::new(Arc::clone(&store), key.clone()).unwrap();
+        let people = People::new(Arc::clone(&store), key).unwrap();
+        let known = Arc::new(Known::new(&keyring));
         let transports = [Arc::clone(&queue)];
         let reading = Reading::new(Arc::clone(&store)).transports(&transports);
         let watched = Watched::new().transport(Arc::clone(&queue), true);
@@ -69,13 +84,19 @@ impl Scene {
         let server = server.await.unwrap();
         let proxies = TrustedProxies::new(["127.0.0.1"]).unwrap();
         let server = server.keys(known, open_ingest).reading(reading).watching(watched);
-        let server = server.proxies(proxies);
+        let sign_in = SignIn::new(origin.map(str::to_owned), SESSION);
+        let server = server.proxies(proxies).people(sign_in);
         let address = SocketAddr::from(([127, 0, 0, 1], server.local_addr().port()));
         let (stop, stopped) = oneshot::channel::<()>();
         let running = Some(tokio::spawn(server.run(async {
             let _ = stopped.await;
         })));
-        Self { address, store, queue, directory, audit, keyring, stop: Some(stop), running }
+        let stop = Some(stop);
+        Self { address, store, queue, directory, audit, keyring, people, stop, running }
+    }
+
+    pub(crate) fn people(&self) -> &People {
+        &self.people
     }
 
     pub(crate) fn keyring(&self) -> &Keyring {
@@ -94,10 +115,7 @@ impl Scene {
         source: Option<&str>,
         expires_at: Option<Timestamp>,
     ) -> String {
-        let tenants = match tenants {
-            [] => Tenants::All,
-            some => Tenants::Only(some.iter().map(|tenant| (*tenant).to_owned()).collect()),
-        };
+        let tenants = whose(tenants);
         let scopes: BTreeSet<Scope> = scopes.iter().copied().collect();
         let grant = Grant { scopes, tenants, source: source.map(str::to_owned) };
         let (_, token) = self.keyring.create("test", grant, expires_at, None).await.unwrap();
@@ -118,6 +136,12 @@ impl Scene {
         let records: Vec<Record> = encoded.map(|body| Record::decode(body).unwrap()).collect();
         let appended = self.store.append(records.into()).await.unwrap();
         assert!(appended.iter().all(|one| matches!(one, Appended::Inserted(_))), "{appended:?}");
+    }
+
+    /// One that Annals itself tells.
+    pub(crate) async fn append_system(&self, event: &Event) {
+        drop(self.audit.record_system(event, Delivery::Buffered));
+        self.work().await;
     }
 
     /// So many events of acme, of globex and of nobody, in turns; of each kind the last id.
@@ -162,6 +186,14 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         let _ = self.audit.shutdown_blocking(Duration::from_secs(5));
+    }
+}
+
+/// All tenants, or some.
+pub(crate) fn whose(tenants: &[&str]) -> Tenants {
+    match tenants {
+        [] => Tenants::All,
+        some => Tenants::Only(some.iter().map(|tenant| (*tenant).to_owned()).collect()),
     }
 }
 

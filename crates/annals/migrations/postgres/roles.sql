@@ -5,13 +5,14 @@
 --     annals_work      takes them out and appends them; changes and deletes no stored event
 --     annals_read      reads
 --     annals_prune     removes old events and destroys keys of subjects, by functions that leave the log whole
+--     annals_admit     writes who may use the server: for a server at which people sign in, beside annals_read
 
 DO $roles$
 DECLARE
     wanted record;
     home   text := current_schema();
 BEGIN
-    FOR wanted IN SELECT unnest(ARRAY['annals_enqueue', 'annals_work', 'annals_read', 'annals_prune']) AS name LOOP
+    FOR wanted IN SELECT unnest(ARRAY['annals_enqueue', 'annals_work', 'annals_read', 'annals_prune', 'annals_admit']) AS name LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted.name) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted.name);
         END IF;
@@ -47,6 +48,8 @@ BEGIN
             ('TABLE', 'annals_subject_keys', 'SELECT', 'annals_work, annals_read, annals_prune'),
             -- What a server must know to let anybody in: keyed hashes, and no key.
             ('TABLE', 'annals_access', 'SELECT', 'annals_read'),
+            ('TABLE', 'annals_access', 'SELECT, INSERT, UPDATE', 'annals_admit'),
+            ('TABLE', 'annals_access_head', 'SELECT, UPDATE', 'annals_admit'),
             ('TABLE', 'annals_rollups', 'SELECT, INSERT, DELETE', 'annals_work'),
             ('TABLE', 'annals_rollup_head', 'SELECT, UPDATE', 'annals_work'),
             ('TABLE', 'annals_rollup_stale', 'SELECT, DELETE', 'annals_work'),

@@ -9,6 +9,30 @@ use crate::error::Result;
 use crate::secret::{Purpose, Secret};
 use crate::store::Entry;
 
+/// What somebody shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shown {
+    Key,
+    Link,
+    /// The link of the first administrator.
+    First,
+    Session,
+    /// That a request was made by a page of the session's own.
+    Page,
+}
+
+impl Shown {
+    fn label(self) -> &'static [u8] {
+        match self {
+            Self::Key => b"annals/api-key/v1\n",
+            Self::Link => b"annals/link/v1\n",
+            Self::First => b"annals/first-link/v1\n",
+            Self::Session => b"annals/session/v1\n",
+            Self::Page => b"annals/page/v1\n",
+        }
+    }
+}
+
 const PURPOSE: Purpose = Purpose { name: "the access key", before: "ANNALS+ACCESS+KEY+" };
 
 /// Hashes the keys of applications, and signs what is kept of them.
@@ -52,14 +76,19 @@ impl AccessKey {
         Ok(Self(key))
     }
 
-    /// What is kept of the secret part of a key with this id.
-    pub(super) fn hash(&self, id: &str, secret: &str) -> [u8; 32] {
-        self.0.mac(&[b"annals/api-key/v1\n", id.as_bytes(), b"\n", secret.as_bytes()])
+    /// What is kept of the secret part of something with this id that somebody shows.
+    pub(super) fn hash(&self, what: Shown, id: &str, secret: &str) -> [u8; 32] {
+        self.0.mac(&[what.label(), id.as_bytes(), b"\n", secret.as_bytes()])
     }
 
     /// Whether that was made of this, in a time that tells nothing about the difference.
-    pub(super) fn is_hash(&self, id: &str, secret: &str, hash: &[u8; 32]) -> bool {
-        self.0.is_mac(&[b"annals/api-key/v1\n", id.as_bytes(), b"\n", secret.as_bytes()], hash)
+    pub(super) fn is_hash(&self, what: Shown, id: &str, secret: &str, hash: &[u8; 32]) -> bool {
+        self.0.is_mac(&[what.label(), id.as_bytes(), b"\n", secret.as_bytes()], hash)
+    }
+
+    /// What passwords are hashed with.
+    pub(super) fn pepper(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.mac(&[b"annals/password/v1\n"]))
     }
 
     /// Signs an entry's kind, id and body.

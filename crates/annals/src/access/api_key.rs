@@ -7,9 +7,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::entries::Kept;
 use crate::error::Result;
 use crate::event::Timestamp;
 use crate::hex::hex;
+use crate::query::Tenants;
 use crate::secret::random;
 
 /// What a key's text begins with, so that scanners for secrets know one when they see it.
@@ -31,11 +33,16 @@ pub enum Scope {
     Read,
     /// Look after what could not be stored, and after holds.
     Operate,
+    /// Say who may use the server: for people alone.
+    Administer,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Ingest, Self::Read, Self::Operate];
+    pub const ALL: [Self; 4] = [Self::Ingest, Self::Read, Self::Operate, Self::Administer];
+
+    /// Those that the key of an application may have.
+    pub const OF_KEYS: [Self; 3] = [Self::Ingest, Self::Read, Self::Operate];
 
     /// Its name.
     #[must_use]
@@ -44,6 +51,7 @@ impl Scope {
             Self::Ingest => "ingest",
             Self::Read => "read",
             Self::Operate => "operate",
+            Self::Administer => "administer",
         }
     }
 }
@@ -59,28 +67,7 @@ impl FromStr for Scope {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
-        found.ok_or_else(|| format!("expected ingest, read or operate, found {text:?}"))
-    }
-}
-
-/// Whose data: of all tenants and of none, or of some tenants alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Tenants {
-    /// These, and nothing that has no tenant.
-    Only(BTreeSet<String>),
-    /// All, and what has none.
-    All,
-}
-
-impl Tenants {
-    /// Whether data of this tenant, or of none, is among them.
-    #[must_use]
-    pub fn has(&self, tenant: Option<&str>) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(tenants) => tenant.is_some_and(|tenant| tenants.contains(tenant)),
-        }
+        found.ok_or_else(|| format!("expected ingest, read, operate or administer, found {text:?}"))
     }
 }
 
@@ -98,43 +85,58 @@ pub struct Grant {
 impl Grant {
     /// What is wrong with it, if something is.
     pub(super) fn fault(&self) -> Option<String> {
-        let of = |name: &str, text: &str| {
-            let wrong = text.is_empty() || text.len() > MOST || text.contains('\0');
-            wrong.then(|| format!("{name} has between 1 and {MOST} bytes and no NUL"))
-        };
         if self.scopes.is_empty() {
             return Some("a key without a scope can do nothing".to_owned());
         }
-        if let Tenants::Only(tenants) = &self.tenants {
-            if tenants.is_empty() || tenants.len() > MOST_TENANTS {
-                return Some(format!("a key is for all tenants, or for 1 to {MOST_TENANTS}"));
-            }
-            if let Some(fault) = tenants.iter().find_map(|tenant| of("a tenant", tenant)) {
-                return Some(fault);
-            }
+        if let Some(scope) = self.scopes.iter().find(|scope| !Scope::OF_KEYS.contains(scope)) {
+            return Some(format!("a key has no scope {scope}: that is for people"));
         }
-        self.source.as_deref().and_then(|source| of("a source", source))
+        if let Some(fault) = fault_of_tenants("a key", &self.tenants) {
+            return Some(fault);
+        }
+        self.source.as_deref().and_then(|source| fault_of_text("a source", source))
     }
 }
 
+/// What is wrong with the tenants that somebody is for, if something is.
+pub(super) fn fault_of_tenants(who: &str, tenants: &Tenants) -> Option<String> {
+    let tenants = tenants.only()?;
+    if tenants.is_empty() || tenants.len() > MOST_TENANTS {
+        return Some(format!("{who} is for all tenants, or for 1 to {MOST_TENANTS}"));
+    }
+    tenants.iter().find_map(|tenant| fault_of_text("a tenant", tenant))
+}
+
+fn fault_of_text(name: &str, text: &str) -> Option<String> {
+    let wrong = text.is_empty() || text.len() > MOST || text.contains('\0');
+    wrong.then(|| format!("{name} has between 1 and {MOST} bytes and no NUL"))
+}
+
 /// A key of an application, without the key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ApiKey {
     /// What it is called by: 16 hexadecimal digits.
+    #[serde(skip)]
     pub id: String,
     /// What people call it.
     pub name: String,
     /// What it may do.
+    #[serde(flatten)]
     pub grant: Grant,
     /// When it was made.
+    #[serde(with = "super::times")]
     pub created_at: Timestamp,
     /// From when on it no longer works.
+    #[serde(with = "super::times::maybe", default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// From when on it no longer works since another one replaces it.
+    #[serde(with = "super::times::maybe", default, skip_serializing_if = "Option::is_none")]
     pub retires_at: Option<Timestamp>,
     /// When it was revoked.
+    #[serde(with = "super::times::maybe", default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
+    #[serde(with = "super::digits")]
     pub(super) hash: [u8; 32],
 }
 
@@ -152,60 +154,27 @@ impl ApiKey {
     }
 }
 
-/// An [`ApiKey`] as it is kept. Times are RFC 3339, so that people can read it.
-#[derive(Serialize, Deserialize)]
-struct Body {
-    name: String,
-    #[serde(flatten)]
-    grant: Grant,
-    created_at: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    expires_at: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    retires_at: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    revoked_at: Option<String>,
-    hash: String,
+impl Kept for ApiKey {
+    const KIND: &'static str = "key";
+    const WORD: &'static str = "key";
+    const LIST: &'static str = "annals keys list";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn body(&self) -> String {
+        // Texts, lists and nothing else: there is no way to fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    fn read(id: &str, body: &str) -> Result<Self, String> {
+        let read: Self = serde_json::from_str(body).map_err(|error| error.to_string())?;
+        Ok(Self { id: id.to_owned(), ..read })
+    }
 }
 
 impl ApiKey {
-    /// What is kept of it.
-    pub(super) fn body(&self) -> String {
-        let time = |time: Timestamp| time.to_string();
-        let body = Body {
-            name: self.name.clone(),
-            grant: self.grant.clone(),
-            created_at: time(self.created_at),
-            expires_at: self.expires_at.map(time),
-            retires_at: self.retires_at.map(time),
-            revoked_at: self.revoked_at.map(time),
-            hash: hex(&self.hash),
-        };
-        // Texts, lists and nothing else: there is no way to fail.
-        serde_json::to_string(&body).unwrap_or_default()
-    }
-
-    pub(super) fn read(id: &str, body: &str) -> Result<Self, String> {
-        let body: Body = serde_json::from_str(body).map_err(|error| error.to_string())?;
-        let time = |text: String| text.parse::<Timestamp>();
-        let digits = |at| body.hash.get(2 * at..2 * at + 2);
-        let mut hash = [0; 32];
-        for (at, byte) in hash.iter_mut().enumerate() {
-            let read = digits(at).and_then(|two| u8::from_str_radix(two, 16).ok());
-            *byte = read.ok_or("its hash is none")?;
-        }
-        Ok(Self {
-            id: id.to_owned(),
-            name: body.name,
-            grant: body.grant,
-            created_at: time(body.created_at)?,
-            expires_at: body.expires_at.map(time).transpose()?,
-            retires_at: body.retires_at.map(time).transpose()?,
-            revoked_at: body.revoked_at.map(time).transpose()?,
-            hash,
-        })
-    }
-
     /// What is wrong with a name, if something is.
     pub(super) fn fault_of_name(name: &str) -> Option<String> {
         let wrong = name.trim().is_empty() || name.len() > MOST || name.contains(char::is_control);
@@ -213,7 +182,7 @@ impl ApiKey {
     }
 }
 
-/// The text that an application shows: `annals_`, the key's id, `_` and 64 hexadecimal
+/// The text that an application shows: `annals_`, the id of its key, `_` and 64 hexadecimal
 /// digits, which are 256 random bits.
 #[derive(Clone)]
 pub struct Token {
@@ -223,8 +192,16 @@ pub struct Token {
 
 impl Token {
     pub(super) fn generate() -> Result<Self> {
-        let (id, secret) = (random::<8>()?, random::<32>()?);
-        Ok(Self { id: hex(&*id), secret: Zeroizing::new(hex(&*secret)) })
+        Self::generate_for(&hex(&*random::<8>()?))
+    }
+
+    /// Another one with that id.
+    pub(super) fn generate_for(id: &str) -> Result<Self> {
+        Ok(Self::of(id.to_owned(), Zeroizing::new(hex(&*random::<32>()?))))
+    }
+
+    pub(super) fn of(id: String, secret: Zeroizing<String>) -> Self {
+        Self { id, secret }
     }
 
     /// The id of its key.

@@ -1,32 +1,49 @@
-//! The keys that a server knows.
+//! The keys, people and sessions that a server knows.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use super::access_key::Shown;
 use super::api_key::{ApiKey, Token};
-use super::keyring::{Keyring, Listed};
+use super::entries::{Entries, Kept, Listed};
+use super::keyring::Keyring;
+use super::people::People;
+use super::person::Person;
+use super::session::Session;
 use crate::error::Result;
 use crate::event::Timestamp;
+use crate::hex::hex;
 
-/// The keys of a store, as they were at the last look. Whoever has it looks again with
+/// Who may use a store's servers, as it was at the last look. Whoever has it looks again with
 /// [`Known::refresh`], every two seconds or so: what was revoked works until then.
 #[derive(Debug)]
 pub struct Known {
-    keyring: Keyring,
-    keys: RwLock<Keys>,
+    entries: Entries,
+    known: RwLock<Everybody>,
     /// One look at a time.
     looking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
-struct Keys {
+struct Everybody {
     /// What was written up to here is known; `None` before the first look.
     revision: Option<u64>,
-    by_id: HashMap<String, Arc<ApiKey>>,
+    keys: HashMap<String, Arc<ApiKey>>,
+    people: HashMap<String, Arc<Person>>,
+    sessions: HashMap<String, Arc<Session>>,
 }
 
-/// Why a key does not let anybody in.
+/// Somebody who has signed in.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// Who.
+    pub person: Arc<Person>,
+    /// In which session.
+    pub session: Arc<Session>,
+}
+
+/// Why a key or a session does not let anybody in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
@@ -41,10 +58,27 @@ pub enum Refused {
 }
 
 impl Known {
-    /// None yet, until [`Known::refresh`].
+    /// Nobody yet, until [`Known::refresh`].
     #[must_use]
-    pub fn new(keyring: Keyring) -> Self {
-        Self { keyring, keys: RwLock::default(), looking: tokio::sync::Mutex::default() }
+    pub fn new(keyring: &Keyring) -> Self {
+        let (known, looking) = (RwLock::default(), tokio::sync::Mutex::default());
+        Self { entries: keyring.entries().clone(), known, looking }
+    }
+
+    /// The keys of the same store, to change them.
+    #[must_use]
+    pub fn keyring(&self) -> Keyring {
+        Keyring::of(self.entries.clone())
+    }
+
+    /// The people of the same store, to change them.
+    #[must_use]
+    pub fn people(&self) -> People {
+        People::of(self.entries.clone())
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Everybody> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at what was changed since the last look.
@@ -53,19 +87,17 @@ impl Known {
     /// If the store cannot be read; what was known stays known.
     pub async fn refresh(&self) -> Result<()> {
         let _one_at_a_time = self.looking.lock().await;
-        let from = self.keys.read().unwrap_or_else(PoisonError::into_inner).revision;
-        let (revision, changed) = self.keyring.after(from.unwrap_or(0)).await?;
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        keys.revision = Some(revision);
-        for (_, listed) in changed {
-            match listed {
-                Listed::Ours(key) => {
-                    keys.by_id.insert(key.id.clone(), Arc::new(key));
-                }
-                Listed::Foreign(id) => {
-                    keys.by_id.remove(&id);
-                    tracing::warn!(target: "annals::access", key = id, "a key is signed by another access key, or was changed in the database; it does not work here");
-                }
+        let from = self.known().revision;
+        let (revision, changed) = self.entries.after(from.unwrap_or(0)).await?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.revision = Some(revision);
+        for entry in changed {
+            match &*entry.kind {
+                ApiKey::KIND => put(&mut known.keys, self.entries.read(&entry)),
+                Person::KIND => put(&mut known.people, self.entries.read(&entry)),
+                Session::KIND => put(&mut known.sessions, self.entries.read(&entry)),
+                // Of a later version.
+                _ => {}
             }
         }
         Ok(())
@@ -74,9 +106,20 @@ impl Known {
     /// Whether a key that was let in would be let in still.
     #[must_use]
     pub fn still_admits(&self, key: &ApiKey, now: Timestamp) -> bool {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let known = keys.by_id.get(&key.id);
+        let known = self.known();
+        let known = known.keys.get(&key.id);
         known.is_some_and(|known| known.works_at(now) && known.grant == key.grant)
+    }
+
+    /// Whether somebody who was let in would be let in still, and to the same.
+    #[must_use]
+    pub fn still_admits_person(&self, who: &SignedIn, now: Timestamp) -> bool {
+        let known = self.known();
+        let session = known.sessions.get(&who.session.id);
+        session.is_some_and(|session| session.hash == who.session.hash)
+            && known
+                .signed_in(&who.session.id, now)
+                .is_ok_and(|still| still.person.grant() == who.person.grant())
     }
 
     /// The key that somebody shows.
@@ -84,18 +127,78 @@ impl Known {
     /// # Errors
     /// Why it lets nobody in.
     pub fn find(&self, token: &Token, now: Timestamp) -> Result<Arc<ApiKey>, Refused> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        if keys.revision.is_none() {
+        let known = self.known();
+        if known.revision.is_none() {
             return Err(Refused::NotYet);
         }
-        let key = keys.by_id.get(token.id()).ok_or(Refused::Unknown)?;
-        if !self.keyring.access_key().is_hash(token.id(), token.secret(), &key.hash) {
+        let key = known.keys.get(token.id()).ok_or(Refused::Unknown)?;
+        if !self.is_shown(Shown::Key, token, &key.hash) {
             return Err(Refused::Unknown);
         }
         match (key.revoked_at, key.works_at(now)) {
             (Some(_), _) => Err(Refused::Revoked),
             (None, false) => Err(Refused::Expired),
             (None, true) => Ok(Arc::clone(key)),
+        }
+    }
+
+    /// Who shows that they have signed in.
+    ///
+    /// # Errors
+    /// Why it lets nobody in.
+    pub fn find_session(&self, token: &Token, now: Timestamp) -> Result<SignedIn, Refused> {
+        let known = self.known();
+        if known.revision.is_none() {
+            return Err(Refused::NotYet);
+        }
+        let session = known.sessions.get(token.id()).ok_or(Refused::Unknown)?;
+        if !self.is_shown(Shown::Session, token, &session.hash) {
+            return Err(Refused::Unknown);
+        }
+        known.signed_in(token.id(), now)
+    }
+
+    fn is_shown(&self, what: Shown, token: &Token, hash: &[u8; 32]) -> bool {
+        self.entries.key().is_hash(what, token.id(), token.secret(), hash)
+    }
+
+    /// What the pages of a session show with each change that they ask for, so that other
+    /// sites' pages cannot.
+    #[must_use]
+    pub fn page_token(&self, session: &Session) -> String {
+        hex(&self.entries.key().hash(Shown::Page, &session.id, &hex(&session.hash)))
+    }
+
+    /// Whether a page of a session's own shows that.
+    #[must_use]
+    pub fn is_page_token(&self, session: &Session, shown: &str) -> bool {
+        let Some(shown) = super::digits::read(shown) else { return false };
+        self.entries.key().is_hash(Shown::Page, &session.id, &hex(&session.hash), &shown)
+    }
+}
+
+impl Everybody {
+    fn signed_in(&self, id: &str, now: Timestamp) -> Result<SignedIn, Refused> {
+        let session = self.sessions.get(id).ok_or(Refused::Unknown)?;
+        let person = self.people.get(&session.person).ok_or(Refused::Unknown)?;
+        if session.was_ended(person) {
+            return Err(Refused::Revoked);
+        }
+        if !session.lasts_at(now) {
+            return Err(Refused::Expired);
+        }
+        Ok(SignedIn { person: Arc::clone(person), session: Arc::clone(session) })
+    }
+}
+
+fn put<T: Kept>(all: &mut HashMap<String, Arc<T>>, listed: Listed<T>) {
+    match listed {
+        Listed::Ours(one) => {
+            all.insert(one.id().to_owned(), Arc::new(one));
+        }
+        Listed::Foreign(id) => {
+            all.remove(&id);
+            tracing::warn!(target: "annals::access", id, "a {} is signed by another access key, or was changed in the database; it does not work here", T::WORD);
         }
     }
 }

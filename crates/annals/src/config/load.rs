@@ -226,6 +226,8 @@ impl Values {
                 key_file: self.path("access.key_file").unwrap_or_default(),
                 open_ingest: self.text("access.ingest") == "loopback",
                 proxies: self.texts("access.proxies"),
+                url: Some(self.text("access.url")).filter(|url| !url.is_empty()),
+                session: self.duration("access.session").unwrap_or_default(),
                 requests_per_key: self.count("access.requests_per_key"),
                 requests_per_address: self.count("access.requests_per_address"),
             },

@@ -27,6 +27,8 @@ pub enum Kind {
     LogName,
     /// A URL; a password in it is never shown.
     Url,
+    /// A scheme, a host and perhaps a port: `https://audit.example.com`.
+    Origin,
     /// One or more URLs.
     Urls,
     /// Properties of a foreign message, each with the event's field that it is:
@@ -327,6 +329,18 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Networks,
         None,
         "Proxies whose X-Forwarded-For is believed, as addresses or networks.",
+    ),
+    setting(
+        "access.url",
+        Kind::Origin,
+        None,
+        "Where people reach the server in their browsers, if something before it speaks TLS or names it otherwise.",
+    ),
+    setting(
+        "access.session",
+        Kind::Duration(SECOND, YEAR),
+        Some("12h"),
+        "How long somebody who has signed in stays so.",
     ),
     setting(
         "access.requests_per_key",

@@ -58,6 +58,17 @@ pub(super) fn validate(setting: &Setting, given: &Given) -> Result<Value, String
             name => Ok(Value::Text(name.to_owned())),
         },
         Kind::Url => url(one()?).map(Value::Text),
+        Kind::Origin => {
+            let text = one()?;
+            let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+            match host {
+                Some(host) if !host.is_empty() && host.bytes().all(plain) => {
+                    Ok(Value::Text(text.to_ascii_lowercase()))
+                }
+                _ => Err(format!("expected {}, found {text:?}", expected(setting.kind))),
+            }
+        }
         Kind::Urls => {
             let texts: Vec<&str> = match given {
                 Given::Texts(texts) => texts.iter().map(String::as_str).collect(),
@@ -170,6 +181,9 @@ fn expected(kind: Kind) -> String {
         Kind::Path => "a path in quotes".to_owned(),
         Kind::LogName => "a name without spaces and pluses".to_owned(),
         Kind::Url => "a URL in quotes".to_owned(),
+        Kind::Origin => {
+            "https://HOST in quotes, perhaps with a port, and without a path".to_owned()
+        }
         Kind::Urls => "a URL in quotes, or a list of them".to_owned(),
         Kind::Mapping => "PROPERTY=FIELD in quotes, or a list of them".to_owned(),
         Kind::Fields => "TYPE.FIELD in quotes, or a list of them".to_owned(),

@@ -52,6 +52,8 @@ const RIGHTS: &[(&str, &str, &str)] = &[
     ("annals_subject_keys", "SELECT", "annals_read"),
     // What a server must know to let anybody in: keyed hashes, and no key.
     ("annals_access", "SELECT", "annals_read"),
+    ("annals_access", "SELECT, INSERT, UPDATE", "annals_admit"),
+    ("annals_access_head", "SELECT, UPDATE", "annals_admit"),
     ("annals_rollups", "SELECT, INSERT, DELETE", "annals_work"),
     ("annals_rollup_head", "SELECT, UPDATE", "annals_work"),
     ("annals_rollup_stale", "SELECT, DELETE", "annals_work"),

@@ -1,5 +1,7 @@
 //! Keys of applications: made, shown, changed and revoked.
 
+mod people;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +38,7 @@ impl Keys {
     }
 
     async fn known(&self) -> Known {
-        let known = Known::new(self.ring());
+        let known = Known::new(&self.ring());
         known.refresh().await.unwrap();
         known
     }
@@ -58,7 +60,7 @@ fn now() -> Timestamp {
 
 async fn a_key_lets_in_until_it_is_revoked(database: Database) {
     let Some(keys) = Keys::set(database).await else { return };
-    let known = Known::new(keys.ring());
+    let known = Known::new(&keys.ring());
     let (made, token) = keys.make("shop").await;
     assert_eq!(known.find(&token, now()), Err(Refused::NotYet));
     known.refresh().await.unwrap();
@@ -131,7 +133,7 @@ async fn a_key_that_was_changed_in_the_database_lets_nobody_in(database: Databas
     assert_eq!(known.find(&first, now()), Err(Refused::Unknown));
     // Servers with another access key know none of them.
     let others = Keyring::new(Arc::clone(&keys.scene.store), AccessKey::generate().unwrap());
-    let others = Known::new(others.unwrap());
+    let others = Known::new(&others.unwrap());
     others.refresh().await.unwrap();
     assert_eq!(others.find(&second, now()), Err(Refused::Unknown));
 }
@@ -190,6 +192,7 @@ async fn what_is_wrong_with_a_key_is_said() {
         (" ", acme(), None),
         ("a\nb", acme(), None),
         ("shop", acme(), Some(now())),
+        ("shop", Grant { scopes: BTreeSet::from([Scope::Administer]), ..acme() }, None),
     ] {
         let error = keys.ring().create(name, grant.clone(), end, None).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage, "{name:?} {grant:?} {end:?}: {error}");
@@ -248,7 +251,7 @@ fn the_golden_entry_of_a_key() {
             .write(annals::store::Entry { revision: 0, ..entry })
             .await
             .unwrap();
-        let known = Known::new(Keyring::new(Arc::clone(&scene.store), key).unwrap());
+        let known = Known::new(&Keyring::new(Arc::clone(&scene.store), key).unwrap());
         known.refresh().await.unwrap();
         let found = known.find(&token, now()).unwrap();
         assert_eq!(*found.name, *"shop");

@@ -8,7 +8,7 @@ use crate::conformance::Random;
 use crate::conformance::sample::moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Outcome, Timestamp};
-use crate::query::{ActorFilter, Filter};
+use crate::query::{ActorFilter, Filter, Tenants};
 use crate::rollup::{Counting, Counts, Dimension, MAX_VALUES, Over, Roller, Step, count};
 use crate::store::{
     Prune, Record, Rolled, RollupHead, RollupPart, Rollups, Spot, StaleDay, Store, WhichParts,
@@ -42,14 +42,18 @@ impl Random {
         let whole_hour = |time: Timestamp| {
             Timestamp::from_micros(time.as_micros() / HOUR * HOUR).unwrap_or(Timestamp::MIN)
         };
-        let tenants = || BTreeSet::from(["acme".to_owned(), "nobody".to_owned()]);
+        let tenants = match self.below(4) {
+            0 => Tenants::Only(BTreeSet::from(["acme".to_owned(), "nobody".to_owned()])),
+            1 => Tenants::Besides { besides: "acme".to_owned() },
+            _ => Tenants::All,
+        };
         Filter {
             entity_type: self.maybe(&["order", "product"]).map(Into::into),
             action: self.maybe(&["created", "updated"]).map(Into::into),
             outcome: (self.one_in(4)).then_some(Outcome::Denied),
             actor: self.maybe(&["7", "user:8", "job:7"]).and_then(actor),
             tenant: self.maybe(&["acme", "globex"]).map(Into::into),
-            tenants: self.one_in(4).then(tenants),
+            tenants,
             since: self.one_in(2).then(|| whole_hour(self.hour())),
             until: self.one_in(2).then(|| whole_hour(self.hour())),
             ..Filter::default()

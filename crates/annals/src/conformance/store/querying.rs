@@ -5,7 +5,7 @@ use crate::conformance::sample::moment;
 use crate::conformance::{Random, records};
 use crate::error::{ErrorKind, Result};
 use crate::event::{Entity, Event, Outcome, Timestamp};
-use crate::query::{ActorFilter, Filter, Order, Query};
+use crate::query::{ActorFilter, Filter, Order, Query, Tenants};
 use crate::store::{Record, Store, Stored};
 
 /// What a filter means, spelt out.
@@ -23,9 +23,13 @@ fn lets_through(filter: &Filter, event: &Event) -> bool {
         && is(&filter.action, Some(&event.action))
         && filter.outcome.is_none_or(|outcome| outcome == event.outcome)
         && is(&filter.tenant, event.tenant.as_deref())
-        && filter.tenants.as_ref().is_none_or(|tenants| {
-            event.tenant.as_deref().is_some_and(|tenant| tenants.contains(tenant))
-        })
+        && match (&filter.tenants, event.tenant.as_deref()) {
+            (Tenants::All, _) => true,
+            (Tenants::Besides { besides }, tenant) => tenant.is_none_or(|tenant| tenant != besides),
+            (Tenants::Only(tenants), tenant) => {
+                tenant.is_some_and(|tenant| tenants.contains(tenant))
+            }
+        }
         && filter.changed.as_ref().is_none_or(|field| event.changed_fields().contains(field))
         && is(&filter.request, event.context.request_id.as_deref())
         && filter.since.is_none_or(|since| event.occurred_at >= since)
@@ -83,13 +87,12 @@ pub(super) fn filter(random: &mut Random) -> Filter {
     });
     let mut time = || random.one_in(4).then(|| moment(random.below(60)));
     let (since, until) = (time(), time());
-    let tenants = random.one_in(4).then(|| {
-        ["acme", "globex", "ghost"]
-            .into_iter()
-            .filter(|_| random.one_in(2))
-            .map(str::to_owned)
-            .collect()
-    });
+    let tenants = ["acme", "globex", "ghost"].into_iter().filter(|_| random.one_in(2));
+    let tenants = match tenants.map(str::to_owned).collect() {
+        tenants if random.one_in(4) => Tenants::Only(tenants),
+        _ if random.one_in(4) => Tenants::Besides { besides: "acme".to_owned() },
+        _ => Tenants::All,
+    };
     let outcome = random.one_in(4).then_some(Outcome::Denied);
     Filter {
         entity,

@@ -225,8 +225,11 @@ impl Statement {
             let conditions = if decides { &mut narrow } else { &mut through };
             conditions.add("e.tenant = ?", tenant.as_bytes());
         }
-        if let Some(tenants) = &filter.tenants {
+        if let Some(tenants) = filter.tenants.only() {
             through.add_any("e.tenant", tenants.iter().map(String::as_bytes));
+        }
+        if let Some(tenant) = filter.tenants.left_out() {
+            through.add("NOT e.tenant <=> ?", tenant.as_bytes());
         }
         let rest = [
             ("e.entity_type = ?", filter.entity_type.as_deref()),

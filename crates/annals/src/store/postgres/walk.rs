@@ -216,9 +216,12 @@ impl Statement {
             let condition = format!("e.tenant = {}", values.add(tenant.clone())?);
             if decided.is_none() { &mut narrow } else { &mut through }.push(condition);
         }
-        if let Some(tenants) = &filter.tenants {
+        if let Some(tenants) = filter.tenants.only() {
             let tenants: Vec<String> = tenants.iter().cloned().collect();
             through.push(format!("e.tenant = ANY ({})", values.add(tenants)?));
+        }
+        if let Some(tenant) = filter.tenants.left_out() {
+            through.push(format!("e.tenant IS DISTINCT FROM {}", values.add(tenant.to_owned())?));
         }
         let outcome = filter.outcome.map(|outcome| outcome.as_str().to_owned());
         let rest = [

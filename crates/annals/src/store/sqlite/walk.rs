@@ -71,7 +71,8 @@ impl Walk {
             ":actor_kind": actor.and_then(|actor| actor.kind.as_deref()),
             ":actor_id": actor.map(|actor| &*actor.id),
             ":tenant": filter.tenant,
-            ":tenants": filter.tenants.as_ref().map(|tenants| serde_json::json!(tenants).to_string()),
+            ":tenants": filter.tenants.only().map(|tenants| serde_json::json!(tenants).to_string()),
+            ":left_out": filter.tenants.left_out(),
             ":action": filter.action,
             ":outcome": filter.outcome.map(crate::Outcome::as_str),
             ":request": filter.request,
@@ -130,6 +131,7 @@ fn sql(filter: &Filter, order: Order) -> String {
          AND (:actor_id IS NULL OR actor_id = :actor_id) \
          AND (:tenant IS NULL OR tenant = :tenant) \
          AND (:tenants IS NULL OR tenant IN (SELECT value FROM json_each(:tenants))) \
+         AND (:left_out IS NULL OR tenant IS NOT :left_out) \
          AND (:action IS NULL OR action = :action) \
          AND (:outcome IS NULL OR outcome = :outcome) \
          AND (:request IS NULL OR request_id = :request) \

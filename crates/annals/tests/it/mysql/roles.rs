@@ -73,6 +73,26 @@ async fn each_role_can_do_its_own_and_nothing_else() {
     assert_eq!(check(&of("read")).await.unwrap().size, 5);
     denied(reader.append([record(9)].into()).await.unwrap_err());
 
+    // A server at which people sign in reads, and writes who may use it.
+    let entry = annals::store::Entry {
+        kind: "session".to_owned(),
+        id: "1".to_owned(),
+        revision: 0,
+        body: "{}".to_owned(),
+        mac: [1; 32],
+    };
+    denied(reader.registry().unwrap().write(entry.clone()).await.unwrap_err());
+    let both = "GRANT annals_read TO u_admit; SET DEFAULT ROLE NONE FOR u_admit; \
+                CREATE ROLE serving; GRANT annals_read TO serving; GRANT annals_admit TO serving; \
+                GRANT serving TO u_admit; SET DEFAULT ROLE serving FOR u_admit";
+    server.sql(&url, both);
+    let admit = store("admit").await;
+    let written = admit.registry().unwrap().write(entry).await.unwrap();
+    assert!(written.is_some());
+    denied(admit.append([record(9)].into()).await.unwrap_err());
+    let by_hand = sqlx::MySqlPool::connect(&of("admit")).await.unwrap();
+    assert!(sqlx::query("DELETE FROM annals_access").execute(&by_hand).await.is_err());
+
     let pruner = store("prune").await;
     let pruned = prune(&pruner, &Prune::before(Timestamp::MAX), |_| ()).await.unwrap();
     assert_eq!(pruned.removed.events, 5);

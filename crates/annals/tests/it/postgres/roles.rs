@@ -148,6 +148,37 @@ async fn each_role_may_do_its_work_and_nothing_else(release: Release) {
     )
     .await;
 
+    // A server at which people sign in reads, and writes who may use it, and nothing else.
+    let owner_of_all = PgPool::connect(&owner).await.unwrap();
+    owner_of_all.execute("GRANT annals_read TO a_annals_admit").await.unwrap();
+    denied(
+        &read,
+        &["INSERT INTO annals_access VALUES ('person', '1', 1, '{}', repeat('x', 32)::bytea)"],
+    )
+    .await;
+    let admit = url("admit");
+    let store = PostgresStore::open_existing(&admit).await.unwrap();
+    let entry = annals::store::Entry {
+        kind: "session".to_owned(),
+        id: "1".to_owned(),
+        revision: 0,
+        body: "{}".to_owned(),
+        mac: [1; 32],
+    };
+    let written = store.registry().unwrap().write(entry.clone()).await.unwrap().unwrap();
+    let again = annals::store::Entry { revision: written, ..entry };
+    assert!(store.registry().unwrap().write(again).await.unwrap() > Some(written));
+    denied(&admit, NOBODY).await;
+    denied(
+        &admit,
+        &[
+            "DELETE FROM annals_access",
+            "INSERT INTO annals_queue (id, body) VALUES (gen_random_uuid(), '')",
+            "SELECT nextval('annals_append_blocks')",
+        ],
+    )
+    .await;
+
     let pruner = url("prune");
     let store = PostgresStore::open(&pruner).await.unwrap();
     // By rules, of months that have tables of their own.
