@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use annals::access::{AccessKey, Keyring, Known, People, Token};
+use annals::access::{AccessKey, Keyring, Known, People, Tenants, Token};
 use annals::config::{
-    ACCESS_KEY, Config, ConfigFile, EnvFile, LOG_KEY, MASTER_KEY, Patterns, REDACT_KEY, Sources,
+    ACCESS_KEY, Config, ConfigFile, EnvFile, LOG_KEY, MASTER_KEY, OIDC_SECRET, Patterns,
+    REDACT_KEY, Sources,
 };
 use annals::context::proxy::TrustedProxies;
 use annals::log::VerifierKey;
@@ -20,7 +21,10 @@ use annals::transport::{self, Transport};
 use annals::url::without_secrets;
 use annals::worker::{Worker, WorkerOptions};
 use annals::{Audit, AuditOptions, Delivery};
-use annals_server::{Reading, Server, SignIn, Tls, TlsFiles, Watched, Wire};
+use annals_server::{
+    Provider, ProviderSettings, Reading, Server, SignIn, Tls, TlsFiles, Watched, Wire,
+};
+use zeroize::Zeroizing;
 
 use crate::args::Cli;
 use crate::failure::Failure;
@@ -335,7 +339,10 @@ impl Session {
             .transports(transports)
             .witnesses(self.witness_keys()?)
             .retention(retention.policy.clone(), retention.archive.is_some());
-        let sign_in = SignIn::new(access.url.clone(), access.session);
+        let mut sign_in = SignIn::new(access.url.clone(), access.session);
+        if let Some(provider) = self.provider()? {
+            sign_in = sign_in.provider(provider);
+        }
         Ok(server.keys(keys, open_ingest).people(sign_in).reading(reading))
     }
 
@@ -363,6 +370,34 @@ impl Session {
     /// The people who may use the servers of this store.
     pub(crate) fn people(&self, store: Arc<dyn Store>) -> Result<People, Failure> {
         Ok(People::new(store, self.access_key()?)?)
+    }
+
+    /// The provider of identities that people sign in by, if there is one.
+    fn provider(&self) -> Result<Option<Provider>, Failure> {
+        let Some(oidc) = &self.config.oidc else { return Ok(None) };
+        let client_secret = match (std::env::var(OIDC_SECRET), &oidc.secret_file) {
+            (Ok(secret), _) => Some(Zeroizing::new(secret)),
+            (Err(_), Some(path)) => Some(annals::access::read_secret(path)?),
+            (Err(_), None) => None,
+        };
+        let roles = oidc.roles.iter().map(|of| {
+            let role = of.role.parse().map_err(Failure::usage)?;
+            let tenants = match of.tenants.as_slice() {
+                [] => Tenants::All,
+                some => Tenants::Only(some.iter().cloned().collect()),
+            };
+            Ok((of.value.clone(), role, tenants))
+        });
+        let settings = ProviderSettings {
+            name: oidc.name.clone(),
+            issuer: oidc.issuer.clone(),
+            client_id: oidc.client_id.clone(),
+            client_secret: client_secret.map(|secret| Zeroizing::new(secret.trim().to_owned())),
+            scopes: oidc.scopes.clone(),
+            claim: oidc.claim.clone(),
+            roles: roles.collect::<Result<_, Failure>>()?,
+        };
+        Ok(Some(Provider::new(settings)?))
     }
 
     /// The page on which somebody sets a password by a link, of a server that listens there or

@@ -72,6 +72,15 @@ impl Ours {
         self.origin.as_deref()?.split_once("://").map(|(_, host)| host)
     }
 
+    /// The origin by which somebody reaches it.
+    pub(crate) fn origin_of(&self, headers: &HeaderMap) -> Option<String> {
+        let named = || {
+            let host = headers.get(header::HOST)?.to_str().ok()?;
+            Some(format!("{}://{host}", if self.tls { "https" } else { "http" }))
+        };
+        self.origin.clone().or_else(named)
+    }
+
     /// Whether one of its own pages sent a request, or another one did; `None` if none did, as
     /// far as can be seen.
     pub(crate) fn is_own_page(&self, headers: &HeaderMap, host: &str) -> Option<bool> {

@@ -6,7 +6,7 @@
 //! scope lets nobody in. Others than this machine reach it over TLS ([`Tls`]). Even from this
 //! machine a web page in someone's browser cannot use it (see [`Server`]).
 //!
-//! People sign in with a password ([`Server::people`]), and may by a session what their role
+//! People sign in with a password or by a [`Provider`] of identities ([`Server::people`]), and may by a session what their role
 //! lets them; what applications do, they do by keys.
 //!
 //! # Ingest
@@ -71,6 +71,7 @@ mod metrics;
 mod pages;
 mod places;
 mod problem;
+mod provider;
 mod request_id;
 mod sent;
 mod server;
@@ -81,5 +82,6 @@ pub use api::{Reading, openapi};
 pub use limits::Limits;
 pub use metrics::Watched;
 pub use pages::SignIn;
+pub use provider::{Provider, ProviderSettings};
 pub use server::{Server, Wire};
 pub use tls::{Tls, TlsFiles};

@@ -7,6 +7,7 @@
 
 mod asset;
 mod form;
+mod provider;
 mod session;
 mod show;
 
@@ -25,6 +26,7 @@ use tokio::sync::Semaphore;
 
 use crate::access::{Access, Asked, Caller, Cookies, Origin, SIGNED_IN, Throttle, home};
 use crate::guard::Ours;
+use crate::provider::Provider;
 
 /// Passwords that are checked at a time: each takes 19 MiB and a core.
 const HASHING: usize = 2;
@@ -39,6 +41,7 @@ const WRONG_ADDRESS: (u32, Duration) = (30, Duration::from_secs(10));
 pub struct SignIn {
     origin: Option<String>,
     lasts: Duration,
+    provider: Option<Provider>,
 }
 
 impl SignIn {
@@ -46,7 +49,14 @@ impl SignIn {
     /// browsers name it themselves: `SCHEME://HOST[:PORT]`. Sessions last so long.
     #[must_use]
     pub fn new(origin: Option<String>, lasts: Duration) -> Self {
-        Self { origin, lasts }
+        Self { origin, lasts, provider: None }
+    }
+
+    /// By this provider of identities too.
+    #[must_use]
+    pub fn provider(mut self, provider: Provider) -> Self {
+        self.provider = Some(provider);
+        self
     }
 
     pub(crate) fn origin(&self) -> Option<&str> {
@@ -63,6 +73,7 @@ pub(crate) struct Pages {
     pub(crate) people: People,
     pub(crate) cookies: Cookies,
     lasts: Duration,
+    provider: Option<Provider>,
     by_name: Throttle<(String, IpAddr)>,
     by_address: Throttle<IpAddr>,
     hashing: Semaphore,
@@ -84,6 +95,7 @@ impl Pages {
             people,
             cookies,
             lasts: sign_in.lasts,
+            provider: sign_in.provider.clone(),
             by_name: Throttle::slow(WRONG_NAME.0, WRONG_NAME.1),
             by_address: Throttle::slow(WRONG_ADDRESS.0, WRONG_ADDRESS.1),
             hashing: Semaphore::new(HASHING),
@@ -119,6 +131,8 @@ pub(crate) fn routes(pages: Arc<Pages>) -> Router {
     Router::new()
         .route("/", get(session::home))
         .route("/sign-in", get(session::sign_in).post(session::signed_in))
+        .route("/sign-in/provider", get(provider::there))
+        .route(provider::BACK, get(provider::back))
         .route("/sign-out", axum::routing::post(session::sign_out))
         .route("/welcome", get(session::welcome).post(session::welcomed))
         .route("/assets/{name}", get(asset::asset))

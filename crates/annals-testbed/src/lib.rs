@@ -15,6 +15,7 @@ pub mod disk;
 mod files;
 pub mod golang;
 pub mod mariadb;
+pub mod oidc;
 pub mod outcome;
 mod packages;
 pub mod patience;

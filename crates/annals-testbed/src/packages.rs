@@ -85,18 +85,7 @@ pub(crate) fn install_from_npm(name: &str, version: &str, links: &str) -> Result
     }
     eprintln!("installing {wanted}");
     let beside = tempfile::tempdir_in(&cache).map_err(failed)?;
-    let mut npm = Command::new("npm");
-    npm.args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"])
-        .arg("--prefix")
-        .arg(beside.path())
-        .arg(&wanted)
-        .stdin(Stdio::null());
-    let output =
-        npm.output().map_err(|error| Trouble::Missing(format!("{wanted} needs npm: {error}")))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Trouble::Missing(format!("install {wanted}: {said}")));
-    }
+    npm_install(&wanted, beside.path())?;
     let package = beside.path().join("node_modules").join(name);
     link(&package, links).map_err(failed)?;
     // What is there is whole.
@@ -130,6 +119,43 @@ pub(crate) fn install_from_pypi(name: &str, version: &str) -> Result<PathBuf, Tr
     // What is there is whole.
     fs::rename(whole, &place).map_err(failed)?;
     Ok(place)
+}
+
+/// Installs a package of npm's, and what it needs, beside the system's temporary files, where
+/// it stays for the next run; answers the directory in which `node_modules` is.
+pub(crate) fn install_whole_from_npm(name: &str, version: &str) -> Result<PathBuf, Trouble> {
+    let wanted = format!("{name}@{version}");
+    let failed = |error: io::Error| format!("install {wanted}: {error}");
+    let cache = std::env::temp_dir().join("annals-testbed");
+    fs::create_dir_all(&cache).map_err(failed)?;
+    let place = cache.join(format!("{}_and_all", wanted.replace(['@', '/'], "_")));
+    let _lock = one_at_a_time()?;
+    if place.exists() {
+        return Ok(place);
+    }
+    eprintln!("installing {wanted}");
+    let beside = tempfile::tempdir_in(&cache).map_err(failed)?;
+    let whole = beside.path().join("whole");
+    npm_install(&wanted, &whole)?;
+    // What is there is whole.
+    fs::rename(whole, &place).map_err(failed)?;
+    Ok(place)
+}
+
+fn npm_install(wanted: &str, prefix: &Path) -> Result<(), Trouble> {
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"])
+        .arg("--prefix")
+        .arg(prefix)
+        .arg(wanted)
+        .stdin(Stdio::null());
+    let output =
+        npm.output().map_err(|error| Trouble::Missing(format!("{wanted} needs npm: {error}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Trouble::Missing(format!("install {wanted}: {said}")))
 }
 
 /// Makes the links of a list of `{"source":…,"target":…}`, each within one folder.

@@ -42,6 +42,24 @@ pub use session::{Means, SESSION, Session};
 
 pub use crate::query::Tenants;
 
+/// A secret that somebody else gave us, from a file that its owner alone may read.
+///
+/// # Errors
+/// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if there is none, or others may read it.
+pub fn read_secret(path: &std::path::Path) -> crate::Result<zeroize::Zeroizing<String>> {
+    let doing = || format!("read the secret in {}", path.display());
+    Ok(crate::private::read_secret(path, None, &doing)?.0)
+}
+
+/// 256 random bits, as 64 hexadecimal digits.
+///
+/// # Errors
+/// If the operating system has no random numbers.
+pub fn random_text() -> crate::Result<zeroize::Zeroizing<String>> {
+    let bytes = crate::secret::random::<32>()?;
+    Ok(zeroize::Zeroizing::new(crate::hex::hex(&*bytes)))
+}
+
 /// The action of the event that tells that a key was made.
 pub const KEY_CREATED: &str = "annals.key.created";
 

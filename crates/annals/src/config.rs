@@ -79,6 +79,8 @@ pub struct Config {
     pub tls: TlsSettings,
     /// Who may use the server.
     pub access: AccessSettings,
+    /// The provider of identities that people sign in by, if there is one.
+    pub oidc: Option<OidcSettings>,
     /// How the log is signed.
     pub log: LogSettings,
     /// How personal fields are sealed.
@@ -157,6 +159,57 @@ pub struct AccessSettings {
     pub requests_per_key: u32,
     /// Requests from one address in a second.
     pub requests_per_address: u32,
+}
+
+/// A provider of identities that people sign in by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OidcSettings {
+    /// Who it is, to the letter.
+    pub issuer: String,
+    /// What people call it.
+    pub name: String,
+    /// What it calls this server.
+    pub client_id: String,
+    /// The file with what it knows this server by.
+    pub secret_file: Option<PathBuf>,
+    /// What it is asked for beside `openid`.
+    pub scopes: String,
+    /// The claim that says what somebody is.
+    pub claim: String,
+    /// What values of that claim make somebody; the first that fits counts.
+    pub roles: Vec<RoleOf>,
+}
+
+/// The role that whoever has a value has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoleOf {
+    /// The value.
+    pub value: String,
+    /// `reader`, `operator`, `auditor` or `administrator`.
+    pub role: String,
+    /// With whose data; with that of all tenants if there are none.
+    pub tenants: Vec<String>,
+}
+
+impl RoleOf {
+    /// Reads `VALUE=ROLE` or `VALUE=ROLE@TENANT,TENANT`.
+    fn read(text: &str) -> Option<Self> {
+        const ROLES: [&str; 4] = ["reader", "operator", "auditor", "administrator"];
+        // Names of groups may have anything in them.
+        let (value, role) = text.rsplit_once('=')?;
+        let (role, tenants) = match role.split_once('@') {
+            None => (role, Vec::new()),
+            Some((role, tenants)) => (role, tenants.split(',').map(str::to_owned).collect()),
+        };
+        let named = tenants.iter().all(|tenant| !tenant.is_empty());
+        (!value.is_empty() && ROLES.contains(&role) && named).then(|| Self {
+            value: value.to_owned(),
+            role: role.to_owned(),
+            tenants,
+        })
+    }
 }
 
 /// Who may look at a worker.
@@ -245,6 +298,9 @@ pub const REDACT_KEY: &str = "ANNALS_REDACT_KEY";
 
 /// The variable that holds the access key itself, likewise.
 pub const ACCESS_KEY: &str = "ANNALS_ACCESS_KEY";
+
+/// The variable that holds what a provider of identities knows this server by, likewise.
+pub const OIDC_SECRET: &str = "ANNALS_OIDC_SECRET";
 
 /// One setting as it came out.
 #[derive(Clone, Debug)]

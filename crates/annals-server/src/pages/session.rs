@@ -17,6 +17,7 @@ use super::form::Form;
 use super::show::{self, HomePage, SignInPage, WelcomePage, go, local, message, page};
 use super::{Pages, home_of};
 use crate::access::{Asked, NOT_SIGNED_IN, Origin, SIGNED_OUT};
+use crate::provider::Provider;
 
 /// How long a password may wait to be checked.
 const WAIT: Duration = Duration::from_secs(10);
@@ -54,11 +55,12 @@ pub(super) async fn sign_in(
     if pages.caller(request.headers(), Origin::of(&request)).await.is_some() {
         return go(&next, None);
     }
-    ask(StatusCode::OK, None, "", &next)
+    ask(&pages, StatusCode::OK, None, "", &next)
 }
 
-fn ask(status: StatusCode, fault: Option<&str>, name: &str, next: &str) -> Response {
-    page(status, &SignInPage { fault, name, next: local(next), provider: None })
+fn ask(pages: &Pages, status: StatusCode, fault: Option<&str>, name: &str, next: &str) -> Response {
+    let provider = pages.provider.as_ref().map(Provider::name);
+    page(status, &SignInPage { fault, name, next: local(next), provider })
 }
 
 #[derive(Deserialize)]
@@ -92,7 +94,7 @@ pub(super) async fn signed_in(
             let status = StatusCode::FORBIDDEN;
             pages.access.trail.tell_of_refusal(NOT_SIGNED_IN, &asked, None, status);
             let fault = "The name or the password is wrong.";
-            return ask(status, Some(fault), &name, &next);
+            return ask(&pages, status, Some(fault), &name, &next);
         }
         Err(error) => return show::error(&error),
     };
@@ -104,7 +106,13 @@ pub(super) async fn signed_in(
     }
 }
 
-fn too_often(pages: &Pages, asked: &Asked, wait: Duration, name: &str, next: &str) -> Response {
+pub(super) fn too_often(
+    pages: &Pages,
+    asked: &Asked,
+    wait: Duration,
+    name: &str,
+    next: &str,
+) -> Response {
     let status = StatusCode::TOO_MANY_REQUESTS;
     pages.access.trail.tell_of_refusal(NOT_SIGNED_IN, asked, None, status);
     let seconds = wait.as_secs() + 1;
@@ -112,7 +120,7 @@ fn too_often(pages: &Pages, asked: &Asked, wait: Duration, name: &str, next: &st
         "There were too many attempts. Wait {}, and try again.",
         unit::format_duration(Duration::from_secs(seconds))
     );
-    let mut response = ask(status, Some(&fault), name, next);
+    let mut response = ask(pages, status, Some(&fault), name, next);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
 }

@@ -81,7 +81,12 @@ pub(super) fn error(error: &annals::Error) -> Response {
 
 /// Goes to a place of this server, with a cookie.
 pub(super) fn go(to: &str, cookie: Option<HeaderValue>) -> Response {
-    let mut response = Redirect::to(local(to)).into_response();
+    leave(local(to), cookie)
+}
+
+/// Goes elsewhere, with a cookie.
+pub(super) fn leave(to: &str, cookie: Option<HeaderValue>) -> Response {
+    let mut response = Redirect::to(to).into_response();
     if let Some(cookie) = cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

@@ -1,5 +1,6 @@
 //! People: their pages, their sessions, and what their role lets them.
 
+mod oidc;
 mod roles;
 mod signing_in;
 

@@ -67,6 +67,17 @@ impl Scene {
         limits: Limits,
         origin: Option<&str>,
     ) -> Self {
+        let sign_in = SignIn::new(origin.map(str::to_owned), SESSION);
+        Self::signing_in(address, wire, open_ingest, limits, sign_in).await
+    }
+
+    pub(crate) async fn signing_in(
+        address: &str,
+        wire: Wire,
+        open_ingest: bool,
+        limits: Limits,
+        sign_in: SignIn,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("events.db").display());
         let store = annals::store::open(&url).await.unwrap();
@@ -84,7 +95,6 @@ impl Scene {
         let server = server.await.unwrap();
         let proxies = TrustedProxies::new(["127.0.0.1"]).unwrap();
         let server = server.keys(known, open_ingest).reading(reading).watching(watched);
-        let sign_in = SignIn::new(origin.map(str::to_owned), SESSION);
         let server = server.proxies(proxies).people(sign_in);
         let address = SocketAddr::from(([127, 0, 0, 1], server.local_addr().port()));
         let (stop, stopped) = oneshot::channel::<()>();

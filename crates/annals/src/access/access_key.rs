@@ -19,6 +19,8 @@ pub(super) enum Shown {
     Session,
     /// That a request was made by a page of the session's own.
     Page,
+    /// A text that comes back.
+    Text,
 }
 
 impl Shown {
@@ -29,6 +31,7 @@ impl Shown {
             Self::First => b"annals/first-link/v1\n",
             Self::Session => b"annals/session/v1\n",
             Self::Page => b"annals/page/v1\n",
+            Self::Text => b"annals/text/v1\n",
         }
     }
 }

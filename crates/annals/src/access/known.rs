@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::access_key::Shown;
 use super::api_key::{ApiKey, Token};
 use super::entries::{Entries, Kept, Listed};
@@ -160,6 +163,22 @@ impl Known {
 
     fn is_shown(&self, what: Shown, token: &Token, hash: &[u8; 32]) -> bool {
         self.entries.key().is_hash(what, token.id(), token.secret(), hash)
+    }
+
+    /// A text that comes back from somebody's browser, signed.
+    #[must_use]
+    pub fn sign_text(&self, text: &str) -> String {
+        let hash = self.entries.key().hash(Shown::Text, "", text);
+        format!("{}{}", hex(&hash), URL_SAFE_NO_PAD.encode(text))
+    }
+
+    /// The text that was signed, if it was.
+    #[must_use]
+    pub fn read_signed(&self, signed: &str) -> Option<String> {
+        let (hash, text) = signed.split_at_checked(64)?;
+        let hash = super::digits::read(hash)?;
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        self.entries.key().is_hash(Shown::Text, "", &text, &hash).then_some(text)
     }
 
     /// What the pages of a session show with each change that they ask for, so that other

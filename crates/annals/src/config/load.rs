@@ -12,8 +12,8 @@ use super::suggest::closest;
 use super::value::{Given, Value, shown, validate};
 use super::{
     ACCESS_KEY, AccessSettings, CaptureSettings, Config, IngestSettings, LOG_KEY, LogSettings,
-    MASTER_KEY, MetricsSettings, Patterns, REDACT_KEY, RedactSettings, Resolved, RetentionSettings,
-    SealSettings, Sources, TlsSettings,
+    MASTER_KEY, MetricsSettings, OIDC_SECRET, OidcSettings, Patterns, REDACT_KEY, RedactSettings,
+    Resolved, RetentionSettings, RoleOf, SealSettings, Sources, TlsSettings,
 };
 use crate::capture::{Delivery, WhenFull};
 use crate::retention::Policy;
@@ -24,7 +24,7 @@ use crate::worker::WorkerOptions;
 pub(super) type Layer = Vec<(&'static Setting, Origin, Given)>;
 
 /// Variables that the command reads and that are no settings.
-const OTHER_VARIABLES: [&str; 8] = [
+const OTHER_VARIABLES: [&str; 9] = [
     "ANNALS_CONFIG",
     "ANNALS_ENV_FILE",
     "ANNALS_SERVER",
@@ -33,6 +33,7 @@ const OTHER_VARIABLES: [&str; 8] = [
     MASTER_KEY,
     REDACT_KEY,
     ACCESS_KEY,
+    OIDC_SECRET,
 ];
 
 impl Config {
@@ -222,6 +223,7 @@ impl Values {
                 client_authorities: self.path("tls.client_authorities"),
                 plain_anywhere: self.text("tls.plain") == "anywhere",
             },
+            oidc: self.oidc(),
             access: AccessSettings {
                 key_file: self.path("access.key_file").unwrap_or_default(),
                 open_ingest: self.text("access.ingest") == "loopback",
@@ -366,6 +368,18 @@ impl Values {
                 .unwrap_or_default()
                 .to_owned(),
         }
+    }
+
+    fn oidc(&self) -> Option<OidcSettings> {
+        Some(OidcSettings {
+            issuer: Some(self.text("oidc.issuer")).filter(|issuer| !issuer.is_empty())?,
+            name: self.text("oidc.name"),
+            client_id: self.text("oidc.client_id"),
+            secret_file: self.path("oidc.secret_file"),
+            scopes: self.text("oidc.scopes"),
+            claim: self.text("oidc.claim"),
+            roles: self.texts("oidc.roles").iter().filter_map(|text| RoleOf::read(text)).collect(),
+        })
     }
 
     fn path(&self, key: &str) -> Option<PathBuf> {

@@ -29,6 +29,10 @@ pub enum Kind {
     Url,
     /// A scheme, a host and perhaps a port: `https://audit.example.com`.
     Origin,
+    /// Any text.
+    Text,
+    /// Roles of values: `audit-team=auditor`, `acme-support=reader@acme`.
+    Roles,
     /// One or more URLs.
     Urls,
     /// Properties of a foreign message, each with the event's field that it is:
@@ -353,6 +357,38 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Count(1, 1_000_000),
         Some("5000"),
         "The same of one address; programs of this machine that show no key have no such bound.",
+    ),
+    setting(
+        "oidc.issuer",
+        Kind::Url,
+        None,
+        "A provider of identities that people sign in by (OpenID Connect), to the letter as it names itself.",
+    ),
+    setting("oidc.name", Kind::Text, Some("your organisation"), "What people call it."),
+    setting("oidc.client_id", Kind::Text, Some("annals"), "What it calls this server."),
+    setting(
+        "oidc.secret_file",
+        Kind::Path,
+        None,
+        "A file with what it knows this server by, if it wants that; ANNALS_OIDC_SECRET may hold it instead.",
+    ),
+    setting(
+        "oidc.scopes",
+        Kind::Text,
+        Some("profile email"),
+        "What it is asked for beside openid, between spaces.",
+    ),
+    setting(
+        "oidc.claim",
+        Kind::Text,
+        Some("groups"),
+        "The claim of its tokens that says what somebody is; in an object between dots, such as realm_access.roles.",
+    ),
+    setting(
+        "oidc.roles",
+        Kind::Roles,
+        None,
+        "The role that whoever has a value of that claim has, VALUE=ROLE or VALUE=ROLE@TENANT,TENANT; the first that fits counts.",
     ),
     setting(
         "metrics.listen",

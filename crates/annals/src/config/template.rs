@@ -54,6 +54,13 @@ fn example(setting: &Setting) -> String {
         }
         (Kind::Targets, _) => "[\"file:/mnt/elsewhere/checkpoint\", \"syslog:\"]".to_owned(),
         (Kind::Fields, _) => "[\"customer.email\", \"context.ip\"]".to_owned(),
+        (Kind::Roles, _) => "[\"audit-team=auditor\", \"acme-support=reader@acme\"]".to_owned(),
+        (Kind::Url, None) if setting.key == "oidc.issuer" => {
+            "\"https://id.example.com\"".to_owned()
+        }
+        (Kind::Path, None) if setting.key == "oidc.secret_file" => {
+            "\"/etc/annals/oidc.secret\"".to_owned()
+        }
         (Kind::Origin, _) => "\"https://audit.example.com\"".to_owned(),
         (Kind::Networks, _) => "[\"10.0.0.0/8\"]".to_owned(),
         (Kind::Command, _) => "\"/usr/local/bin/annals-kms\"".to_owned(),

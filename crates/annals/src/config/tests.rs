@@ -332,3 +332,28 @@ fn what_is_wrong_with_rules_is_told_all_at_once_with_its_line() {
         faults(&file("[retention]\nrule = 'a'\n")).contains("unknown setting `retention.rule`")
     );
 }
+
+#[test]
+fn a_provider_of_identities_gives_roles() {
+    let text = "[oidc]\nissuer = 'https://id.example.com'\n\
+        roles = ['cn=ops,dc=example=operator', 'support=reader@acme,globex']\n";
+    let oidc = Config::load(&file(text)).unwrap().oidc.unwrap();
+    let [ops, support] = oidc.roles.as_slice() else { panic!("{oidc:?}") };
+    assert_eq!((&*ops.value, &*ops.role), ("cn=ops,dc=example", "operator"));
+    assert_eq!(support.tenants, ["acme", "globex"]);
+    assert_eq!((&*oidc.client_id, &*oidc.claim), ("annals", "groups"));
+    for (setting, told) in [
+        ("oidc.roles = ['ops=boss']", "expected VALUE=ROLE or VALUE=ROLE@TENANT"),
+        ("oidc.roles = ['ops']", "found \"ops\""),
+        ("oidc.roles = ['=reader']", "found \"=reader\""),
+        ("oidc.roles = ['ops=reader@']", "found \"ops=reader@\""),
+        ("oidc.name = ''", "expected a text, found nothing"),
+        ("access.url = 'audit.example.com'", "expected https://HOST"),
+        ("access.url = 'https://audit.example.com/'", "without a path"),
+        ("access.url = 'https://'", "expected https://HOST"),
+    ] {
+        let found = faults(&file(setting));
+        assert!(found.contains(told), "{setting}: {found}");
+    }
+    assert_eq!(Config::load(&file("")).unwrap().oidc, None);
+}

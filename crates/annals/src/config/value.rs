@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::RoleOf;
 use super::setting::{Kind, Setting};
 use super::suggest::closest;
 use crate::context::proxy::TrustedProxies;
@@ -57,6 +58,21 @@ pub(super) fn validate(setting: &Setting, given: &Given) -> Result<Value, String
             }
             name => Ok(Value::Text(name.to_owned())),
         },
+        Kind::Text => match one()? {
+            "" => Err("expected a text, found nothing".to_owned()),
+            text => Ok(Value::Text(text.to_owned())),
+        },
+        Kind::Roles => {
+            let texts: Vec<&str> = match given {
+                Given::Texts(texts) => texts.iter().map(String::as_str).collect(),
+                _ => vec![one()?],
+            };
+            let texts = texts.into_iter().map(|text| match RoleOf::read(text) {
+                Some(_) => Ok(text.to_owned()),
+                None => Err(format!("expected {}, found {text:?}", expected(setting.kind))),
+            });
+            texts.collect::<Result<_, _>>().map(Value::Texts)
+        }
         Kind::Url => url(one()?).map(Value::Text),
         Kind::Origin => {
             let text = one()?;
@@ -181,6 +197,12 @@ fn expected(kind: Kind) -> String {
         Kind::Path => "a path in quotes".to_owned(),
         Kind::LogName => "a name without spaces and pluses".to_owned(),
         Kind::Url => "a URL in quotes".to_owned(),
+        Kind::Text => "a text in quotes".to_owned(),
+        Kind::Roles => {
+            "VALUE=ROLE or VALUE=ROLE@TENANT in quotes, with a role that is reader, operator, \
+             auditor or administrator, or a list of them"
+                .to_owned()
+        }
         Kind::Origin => {
             "https://HOST in quotes, perhaps with a port, and without a path".to_owned()
         }
