@@ -20,7 +20,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::response::{Redirect, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 
@@ -135,9 +135,31 @@ pub(crate) fn routes(pages: Arc<Pages>) -> Router {
         .route(provider::BACK, get(provider::back))
         .route("/sign-out", axum::routing::post(session::sign_out))
         .route("/welcome", get(session::welcome).post(session::welcomed))
-        .route("/assets/{name}", get(asset::asset))
         .layer(from_fn(keep_to_ourselves))
         .with_state(pages)
+}
+
+/// What every server has that is asked by people: what pages are made of, and one to try the
+/// API.
+pub(crate) fn assets() -> Router {
+    Router::new()
+        .route("/assets/{name}", get(asset::asset))
+        .route("/api/", get(asset::try_page))
+        .route("/api/{name}", get(asset::try_asset))
+        .route("/api", get(|| async { Redirect::permanent("/api/") }))
+        .layer(from_fn(let_try))
+}
+
+/// What browsers are told about the page of Swagger UI, which styles its elements itself.
+async fn let_try(request: Request, next: Next) -> Response {
+    let mut response = keep_to_ourselves(request, next).await;
+    let policy = HeaderValue::from_static(
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+         img-src 'self' data:; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; \
+         base-uri 'none'",
+    );
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
 }
 
 /// What browsers are told about every page.

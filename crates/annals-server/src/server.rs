@@ -352,6 +352,7 @@ impl Serves {
         let cookies = guarded.cookies(address, tls);
         let Guarded { ingest, audit, watched, reading, keys, open_ingest, sign_in, proxies } =
             *guarded;
+        let is_asked = ingest.is_some() || reading.is_some();
         let mut routes = described();
         if let Some(ingest) = ingest {
             routes = routes.merge(ingest::routes(ingest));
@@ -384,6 +385,9 @@ impl Serves {
         {
             let pages = Pages::new(access, Arc::clone(&ours), known, people, cookies, &sign_in);
             app = app.merge(pages::routes(Arc::new(pages)));
+        }
+        if is_asked {
+            app = app.merge(pages::assets());
         }
         app.fallback(nothing_here)
             .layer(from_fn(api::etag))

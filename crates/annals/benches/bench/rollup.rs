@@ -61,7 +61,7 @@ fn drains(database: &str, batch: usize, server: &Postgres, records: &[Record]) -
 
 /// From memory into a store: events a second.
 async fn drain(url: &str, load: Load<'_>, counted: bool) -> Outcome<f64> {
-    let queue: Arc<dyn Transport> = Arc::new(MemoryTransport::new());
+    let queue: Arc<dyn Transport> = Arc::new(MemoryTransport::bounded(1 << 30));
     for part in load.records.chunks(2_000) {
         let message = |record: &Record| annals::transport::Message {
             id: record.id,

@@ -275,6 +275,37 @@ async fn without_tls_nobody_signs_in_from_elsewhere() {
     assert_eq!((reply.status, &*reply.detail()), (401, "sign in"));
 }
 
+/// Nothing is fetched from elsewhere: the page's policy lets nothing be.
+#[tokio::test]
+async fn the_api_can_be_tried_on_a_page() {
+    let scene = Scene::set().await;
+    let get = async |path: &str, taken: &str| {
+        let request = Request::get(scene.address, path).with("Accept-Encoding", taken);
+        request.send(scene.address).await
+    };
+    let page = get("/api/", "gzip").await;
+    assert_eq!(page.status, 200);
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    assert!(!policy.contains("http"), "{policy}");
+    let mut parts = 0;
+    for part in page.text().split('"').filter(|part| part.starts_with("/a")) {
+        let there = get(part, "identity").await;
+        assert_eq!(there.status, 200, "{part}");
+        assert!(there.header("content-encoding").is_none());
+        let zipped = get(part, "gzip, br").await;
+        if zipped.header("content-encoding") == Some("gzip") {
+            assert!(zipped.body().len() < there.body().len() / 2, "{part}");
+        }
+        parts += 1;
+    }
+    assert_eq!(parts, 6, "{}", page.text());
+    let bundle = get("/api/swagger-ui-bundle.js", "identity").await;
+    assert!(bundle.text().contains("SwaggerUIBundle"));
+    assert_eq!(get("/api/nothing.js", "gzip").await.status, 404);
+    assert_eq!(get("/api", "gzip").await.header("location"), Some("/api/"));
+}
+
 #[tokio::test]
 async fn forms_that_are_no_forms() {
     let scene = Scene::set().await;
