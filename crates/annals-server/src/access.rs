@@ -20,6 +20,8 @@ pub(crate) use trail::{Asked, NOT_SIGNED_IN, SIGNED_IN, SIGNED_OUT, Trail};
 
 use std::sync::Arc;
 
+use annals::store::seen_by;
+
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -55,7 +57,9 @@ pub(crate) async fn admit(
         Ok(caller) => {
             let caller = Arc::new(caller);
             request.extensions_mut().insert(Arc::clone(&caller));
-            let answer = next.run(request).await;
+            // What stands behind the checks that follow.
+            let tenants = caller.grant().tenants.clone();
+            let answer = seen_by(tenants, next.run(request)).await;
             // Figures tell nothing of an event, and are asked for each second.
             if !right.near {
                 let details = answer.extensions().get::<Details>();

@@ -36,6 +36,7 @@ mod shared;
 pub mod sqlite;
 mod system;
 mod vault;
+mod viewer;
 
 use std::fmt;
 use std::sync::Arc;
@@ -64,6 +65,7 @@ pub use rollups::{Rolled, RollupHead, RollupPart, Rollups, StaleDay, WhichParts}
 #[cfg(any(feature = "access", feature = "proof", feature = "redact", feature = "seal"))]
 pub(crate) use system::{append_system_event, system_event};
 pub use vault::{SubjectKey, Vault, Whose};
+pub use viewer::seen_by;
 
 /// Takes batches of events, durably.
 #[async_trait]

@@ -93,5 +93,31 @@ BEGIN
         EXECUTE format('GRANT SELECT, INSERT ON %s TO annals_work, annals_prune', wanted.name);
         EXECUTE format('GRANT SELECT ON %s TO annals_read', wanted.name);
     END LOOP;
+    -- Row-level security: a server says in `annals.tenants` whose data a statement may see,
+    -- and whatever the statement asks for, the database hands out no other. Where that is not
+    -- set all is seen, and whoever owns the tables sees all in any case. What is selected is
+    -- read once a statement, and not once a row.
+    FOR wanted IN SELECT name FROM unnest(ARRAY['annals_events', 'annals_rollups']) AS t (name)
+        WHERE to_regclass(format('%I.%I', home, name)) IS NOT NULL
+    LOOP
+        EXECUTE format('ALTER TABLE %I.%I ENABLE ROW LEVEL SECURITY', home, wanted.name);
+        EXECUTE format('DROP POLICY IF EXISTS annals_seen ON %I.%I', home, wanted.name);
+        EXECUTE format('DROP POLICY IF EXISTS annals_written ON %I.%I', home, wanted.name);
+        EXECUTE format('DROP POLICY IF EXISTS annals_changed ON %I.%I', home, wanted.name);
+        EXECUTE format('DROP POLICY IF EXISTS annals_removed ON %I.%I', home, wanted.name);
+        EXECUTE format(
+            $policy$
+                CREATE POLICY annals_seen ON %I.%I FOR SELECT USING (
+                    (SELECT coalesce(current_setting('annals.tenants', true), '') = '')
+                    OR tenant = ANY ((
+                        SELECT nullif(current_setting('annals.tenants', true), '')::text[]
+                    )::text[])
+                )
+            $policy$, home, wanted.name);
+        -- Who may write is for the rights above to say.
+        EXECUTE format('CREATE POLICY annals_written ON %I.%I FOR INSERT WITH CHECK (true)', home, wanted.name);
+        EXECUTE format('CREATE POLICY annals_changed ON %I.%I FOR UPDATE USING (true)', home, wanted.name);
+        EXECUTE format('CREATE POLICY annals_removed ON %I.%I FOR DELETE USING (true)', home, wanted.name);
+    END LOOP;
 END
 $roles$;

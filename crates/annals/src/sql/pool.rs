@@ -30,11 +30,15 @@ const IDLE: Duration = Duration::from_secs(60);
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// The connections of one server, as many as its settings allow.
-pub(crate) struct Pool<D: Dialect>(Arc<Shared<D>>);
+pub(crate) struct Pool<D: Dialect> {
+    shared: Arc<Shared<D>>,
+    /// What is set in each transaction, and all is in one then.
+    set: Option<Arc<str>>,
+}
 
 impl<D: Dialect> Clone for Pool<D> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { shared: Arc::clone(&self.shared), set: self.set.clone() }
     }
 }
 
@@ -63,19 +67,34 @@ impl<D: Dialect> Pool<D> {
     /// Connects when it is first asked.
     pub(super) fn new(settings: D) -> Self {
         let permits = Arc::new(Semaphore::new(settings.max_connections() as usize));
-        Self(Arc::new(Shared { settings, permits, idle: Mutex::default() }))
+        let shared = Shared { settings, permits, idle: Mutex::default() };
+        Self { shared: Arc::new(shared), set: None }
+    }
+
+    /// The same connections, with this set in each transaction.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn setting(self, set: Option<String>) -> Self {
+        Self { set: set.map(Arc::from), ..self }
+    }
+
+    /// What is to be set in each transaction, if anything is.
+    fn set(&self) -> Option<String> {
+        match (self.shared.settings.lent(), &self.set) {
+            (Some(lent), Some(set)) => Some(format!("{lent}; {set}")),
+            (lent, set) => lent.or_else(|| set.as_deref().map(str::to_owned)),
+        }
     }
 
     /// What the URL said.
     pub(crate) fn settings(&self) -> &D {
-        &self.0.settings
+        &self.shared.settings
     }
 
     /// A connection for one statement, or for several that need not belong together.
     /// It ends with [`Connection::commit`]: where connections are lent for one
     /// transaction only, the statements are one all the same.
     pub(crate) async fn connect(&self) -> sqlx::Result<Connection<D>> {
-        match self.0.settings.lent() {
+        match self.set() {
             Some(_) => self.begin("BEGIN").await,
             None => self.outside().await,
         }
@@ -84,7 +103,7 @@ impl<D: Dialect> Pool<D> {
     /// A connection within a transaction, begun with these words.
     pub(crate) async fn begin(&self, begin: &'static str) -> sqlx::Result<Connection<D>> {
         let mut connection = self.outside().await?;
-        let begin = match self.0.settings.lent() {
+        let begin = match self.set() {
             None => begin.to_owned(),
             // Nothing that is set may stay on a connection that others get next.
             Some(set) => format!("{begin}; {set}"),
@@ -96,29 +115,29 @@ impl<D: Dialect> Pool<D> {
 
     /// A connection for statements that cannot be in a transaction, and have no values.
     pub(crate) async fn outside(&self) -> sqlx::Result<Connection<D>> {
-        let within = self.0.settings.connect_timeout();
-        let acquire = timeout(within, Arc::clone(&self.0.permits).acquire_owned()).await;
+        let within = self.shared.settings.connect_timeout();
+        let acquire = timeout(within, Arc::clone(&self.shared.permits).acquire_owned()).await;
         let permit = acquire.map_err(|_| sqlx::Error::PoolTimedOut)?;
         let permit = permit.map_err(|_| sqlx::Error::PoolClosed)?;
         let session = match self.lend() {
             Some(session) => session,
             None => timeout(within, self.open()).await.map_err(|_| no_answer())??,
         };
-        let named = self.0.settings.lent().is_none();
-        let end = End { pool: Arc::clone(&self.0), good: false };
+        let named = self.shared.settings.lent().is_none();
+        let end = End { pool: Arc::clone(&self.shared), good: false };
         Ok(Connection { session, named, open: false, end, _permit: permit })
     }
 
     /// A connection that is open and idle; those that were so for long are given up.
     fn lend(&self) -> Option<Session<D>> {
-        let mut idle = self.0.idle();
+        let mut idle = self.shared.idle();
         let now = Instant::now();
         idle.retain(|session| now.duration_since(session.used) < IDLE);
         idle.pop()
     }
 
     async fn open(&self) -> sqlx::Result<Session<D>> {
-        let connection = self.0.settings.open().await?;
+        let connection = self.shared.settings.open().await?;
         let now = Instant::now();
         Ok(Session { connection, opened: now, used: now })
     }

@@ -19,6 +19,7 @@ mod registry;
 mod retain;
 mod rollups;
 mod rows;
+mod seen;
 mod tiles;
 mod vault;
 mod walk;
@@ -40,8 +41,8 @@ use super::{
 use crate::error::{ErrorKind, Result};
 use crate::event::{EventId, Timestamp};
 use crate::log::{Place, Positions, Tiles};
-use crate::postgres::Server;
 use crate::postgres::schema::Schema;
+use crate::postgres::{Pool, Server};
 use crate::query::{Page, Query};
 
 static SCHEMA: Schema = Schema {
@@ -164,12 +165,16 @@ impl Appender for PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn get(&self, id: EventId) -> Result<Option<Stored>> {
-        self.server().await?.brief("read an event of", move |pool| read::get(pool, id)).await
+        let seen = seen::of_rows();
+        let work = move |pool: Pool| read::get(pool.setting(seen), id);
+        self.server().await?.brief("read an event of", work).await
     }
 
     async fn query(&self, query: Query) -> Result<Page> {
+        let seen = seen::of_query(&query);
         let walk = Walk::begin(query)?;
-        self.server().await?.brief("query", move |pool| walk.page(pool)).await
+        let work = move |pool: Pool| walk.page(pool.setting(seen));
+        self.server().await?.brief("query", work).await
     }
 
     async fn window(&self, from: u64, limit: usize) -> Result<Vec<Stored>> {
@@ -364,12 +369,14 @@ impl Rollups for PostgresStore {
         after: Option<(u32, u64)>,
         limit: usize,
     ) -> Result<(RollupHead, Vec<RollupPart>)> {
-        let work = move |pool| rollups::parts(pool, which, after, limit);
+        let seen = seen::of_rows();
+        let work = move |pool: Pool| rollups::parts(pool.setting(seen), which, after, limit);
         self.server().await?.call("read the counts of", work).await
     }
 
     async fn rollup_bodies(&self, ids: Vec<u64>) -> Result<Vec<(u64, Vec<u8>)>> {
-        let work = move |pool| rollups::bodies(pool, ids);
+        let seen = seen::of_rows();
+        let work = move |pool: Pool| rollups::bodies(pool.setting(seen), ids);
         self.server().await?.call("read the counts of", work).await
     }
 

@@ -1,10 +1,14 @@
 //! Each role may do its work, and nothing else.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use annals::conformance::records;
-use annals::query::{Filter, Query};
+use annals::query::{Filter, Query, Tenants};
 use annals::retention::{Apply, Keep, Policy, Rule, apply};
+use annals::rollup::{Counting, Dimension, Roller, count};
 use annals::store::postgres::PostgresStore;
-use annals::store::{Appended, Appender, Prune, Store, prune};
+use annals::store::{Appended, Appender, Prune, Record, Store, prune, seen_by};
 use annals::transport::postgres::PostgresTransport;
 use annals::transport::{Message, Transport, Want};
 use annals::{Entity, Event, Timestamp, roles};
@@ -148,6 +152,8 @@ async fn each_role_may_do_its_work_and_nothing_else(release: Release) {
     )
     .await;
 
+    own_rows(&read, &owner).await;
+
     // A server at which people sign in reads, and writes who may use it, and nothing else.
     let owner_of_all = PgPool::connect(&owner).await.unwrap();
     owner_of_all.execute("GRANT annals_read TO a_annals_admit").await.unwrap();
@@ -195,8 +201,73 @@ async fn each_role_may_do_its_work_and_nothing_else(release: Release) {
     let months = store.retain().unwrap().months().await.unwrap();
     assert!(months.iter().all(|month| month.until > Timestamp::now()), "{months:?}");
     let pruned = prune(&store, &Prune::before(Timestamp::now()), |_| ()).await.unwrap();
-    assert_eq!(pruned.removed.events, 0);
+    assert_eq!(pruned.removed.events, 4, "what came in meanwhile");
     check(&owner).await.unwrap();
     denied(&pruner, NOBODY).await;
     denied(&pruner, &["DELETE FROM annals_queue", "SELECT body FROM annals_queue"]).await;
+}
+
+/// Whatever a server asks for on behalf of somebody, the database hands out what that one may
+/// see and nothing else.
+async fn own_rows(read: &str, owner: &str) {
+    let owned = PostgresStore::open(owner).await.unwrap();
+    let at: Timestamp = Timestamp::now();
+    let event = |tenant: Option<&str>, number: u64| {
+        let event = Event::new("made", annals::Entity::new("secret", number)).occurred_at(at);
+        match tenant {
+            Some(tenant) => event.tenant(tenant.to_owned()),
+            None => event,
+        }
+    };
+    let names = [Some("acme"), Some("globex"), None, Some("o'neil, \"x\" \\")];
+    let events: Vec<Event> =
+        (0..).zip(names).map(|(number, tenant)| event(tenant, number)).collect();
+    let record = |event: &Event| Record::decode(event.encode().unwrap()).unwrap();
+    owned.append(events.iter().map(record).collect()).await.unwrap();
+    let mut roller = Roller::new(Arc::new(PostgresStore::open(owner).await.unwrap())).unwrap();
+    while roller.roll().await.unwrap() {}
+
+    let store = PostgresStore::open_existing(read).await.unwrap();
+    let secrets = |named: Option<&str>| Filter {
+        entity: named.is_none().then(|| annals::Entity::new("secret", 1)),
+        tenant: named.map(str::to_owned),
+        ..Filter::default()
+    };
+    for seer in names.into_iter().flatten() {
+        let only = || Tenants::Only(BTreeSet::from([seer.to_owned()]));
+        for (event, tenant) in events.iter().zip(names) {
+            let found = seen_by(only(), store.get(event.id)).await.unwrap();
+            assert_eq!(found.is_some(), tenant == Some(seer), "{seer} of {tenant:?}");
+            // As if the checks before it had let the wrong question through.
+            let Some(tenant) = tenant else { continue };
+            let page = seen_by(only(), store.query(Query::newest(secrets(Some(tenant)))));
+            let found = page.await.unwrap().events.len();
+            assert_eq!(found, usize::from(tenant == seer), "{seer} of {tenant}");
+        }
+        let page = seen_by(only(), store.query(Query::newest(secrets(None)))).await.unwrap();
+        assert_eq!(page.events.len(), usize::from(seer == "globex"), "{seer} by entity");
+        let counting =
+            Counting { facets: vec![Dimension::Tenant], limit: 9, ..Counting::default() };
+        let counts = seen_by(only(), count(&store, &counting)).await.unwrap();
+        let values = &counts.facets[0].values;
+        assert_eq!(values.len(), 1, "{seer}: {counts:?}");
+        assert_eq!((values[0].value.as_deref(), values[0].events), (Some(seer), 1));
+    }
+    // For nobody in particular, and for whoever sees all, there is all.
+    for tenants in [None, Some(Tenants::All)] {
+        for event in &events {
+            let found = match &tenants {
+                None => store.get(event.id).await,
+                Some(tenants) => seen_by(tenants.clone(), store.get(event.id)).await,
+            };
+            assert!(found.unwrap().is_some());
+        }
+    }
+    // What was set for one statement is not set for the next.
+    let nobody = Tenants::Only(BTreeSet::from(["nobody".to_owned()]));
+    assert_eq!(seen_by(nobody, store.get(events[0].id)).await.unwrap(), None);
+    assert!(store.get(events[0].id).await.unwrap().is_some());
+    // Who owns the tables is not held by it.
+    let nobody = Tenants::Only(BTreeSet::from(["nobody".to_owned()]));
+    assert!(seen_by(nobody, owned.get(events[0].id)).await.unwrap().is_some());
 }
