@@ -47,15 +47,26 @@ impl Facing {
         number
     }
 
-    /// The numbers with events, most of them first, and then by name.
-    fn ranked(&self) -> Vec<u32> {
+    /// The numbers with the most events, up to `limit`, most of them first, and then by name;
+    /// and how many there are that have any.
+    fn ranked(&self, limit: usize) -> (Vec<u32>, usize) {
         let numbers = 0..u32::try_from(self.events.len()).unwrap_or(u32::MAX);
         let mut ranked: Vec<u32> = numbers.filter(|at| self.events[*at as usize] > 0).collect();
-        ranked.sort_by_key(|at| {
-            let name = (*at > 0).then(|| &self.terms.texts()[*at as usize - 1]);
-            (Reverse(self.events[*at as usize]), name)
-        });
-        ranked
+        let distinct = ranked.len();
+        let name = |at: u32| (at > 0).then(|| &self.terms.texts()[at as usize - 1]);
+        let order = |one: &u32, other: &u32| {
+            let events = |at: &u32| self.events[*at as usize];
+            events(other).cmp(&events(one)).then_with(|| name(*one).cmp(&name(*other)))
+        };
+        // Of a hundred thousand actors ten are listed: the others need no order.
+        if limit == 0 {
+            ranked.clear();
+        } else if limit < distinct {
+            ranked.select_nth_unstable_by(limit - 1, order);
+            ranked.truncate(limit);
+        }
+        ranked.sort_unstable_by(order);
+        (ranked, distinct)
     }
 
     fn value(&self, number: u32) -> Option<String> {
@@ -298,12 +309,12 @@ impl Tally {
 
     pub(super) fn facets(&self, counting: &Counting) -> Vec<Facet> {
         let facet = |facing: &Facing| {
-            let ranked = facing.ranked();
-            let values = ranked.iter().take(counting.limit.min(MAX_VALUES)).map(|at| ValueCount {
+            let (ranked, distinct) = facing.ranked(counting.limit.min(MAX_VALUES));
+            let values = ranked.iter().map(|at| ValueCount {
                 value: facing.value(*at),
                 events: facing.events[*at as usize],
             });
-            Facet { dimension: facing.dimension, values: values.collect(), distinct: ranked.len() }
+            Facet { dimension: facing.dimension, values: values.collect(), distinct }
         };
         self.faces.iter().map(facet).collect()
     }
@@ -330,9 +341,8 @@ impl Tally {
             let wider = Step::ALL.into_iter().find(|step| *step > time.step);
             return Err(Over { step: wider, by: time.by.as_ref().map(|by| by.dimension) });
         }
-        let lines: Vec<u32> = time.by.as_ref().map_or_else(Vec::new, |by| {
-            by.ranked().into_iter().take(counting.limit.min(MAX_LINES)).collect()
-        });
+        let lines: Vec<u32> =
+            time.by.as_ref().map_or_else(Vec::new, |by| by.ranked(counting.limit.min(MAX_LINES)).0);
         let bucket = |at: u32| Bucket {
             from: time.step.begin(at),
             events: time.buckets.get(&at).copied().unwrap_or(0),
