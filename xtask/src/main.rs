@@ -10,6 +10,7 @@ mod bench;
 mod fuzz;
 mod machine;
 mod outcomes;
+mod package;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 usage: cargo xtask test [--full]    run the tests; --full adds hundreds of kills and long fuzzing
        cargo xtask fuzz             the fuzz targets alone, for five minutes each
+       cargo xtask package [BINARY DIRECTORY]  make a Debian package, of a command that is built already or anew
        cargo xtask bench [--keep] [--from=FILE | NAME…]    measure; write docs/benchmarks.md when every bench ran, or with --keep";
 
 fn main() -> ExitCode {
@@ -27,6 +29,10 @@ fn main() -> ExitCode {
         ["test"] => test::run(false),
         ["test", "--full"] => test::run(true),
         ["fuzz"] => fuzz::run().and_then(|()| outcomes::write()),
+        ["package"] => package::run(),
+        ["package", binary, into] => {
+            package::build_of(Path::new(binary), Path::new(into)).map(drop)
+        }
         ["bench", names @ ..] => bench::run(names),
         _ => {
             eprintln!("{USAGE}");

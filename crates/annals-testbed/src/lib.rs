@@ -10,6 +10,7 @@
 #![allow(clippy::print_stderr, reason = "it says aloud what it installs and what it skips")]
 
 pub mod certificates;
+pub mod chroot;
 pub mod clock;
 pub mod disk;
 mod files;

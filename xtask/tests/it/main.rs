@@ -4,5 +4,6 @@
 
 mod deploy;
 mod docs;
+mod package;
 mod tidy;
 mod tree;
